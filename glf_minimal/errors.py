@@ -1,0 +1,21 @@
+"""The errors that name what came, what was expected and what to do; the command line prints them as one line."""
+
+
+class GLFError(Exception):
+    """Base of the errors below."""
+
+
+class DataError(GLFError, ValueError):
+    """A data set that is unknown, unreachable, damaged or of the wrong kind."""
+
+
+class RecipeError(GLFError, ValueError):
+    """A recipe or a setting that does not exist, or has a value it cannot have."""
+
+
+class RunError(GLFError, RuntimeError):
+    """An output folder, checkpoint or weights file that does not fit what was asked."""
+
+
+class DivergenceError(GLFError, ArithmeticError):
+    """A loss that is no longer a finite number."""

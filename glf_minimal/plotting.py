@@ -1,0 +1,83 @@
+"""Pictures: image grids, training curves, maps of latents. Knows tensors and histories, no models."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glf_minimal.storage import atomic
+
+
+def image_grid(images: Tensor, columns: int | None = None, padding: int = 2) -> Tensor:
+    """Tile images (N, C, H, W) in [0, 1] into one picture (C or 3, H', W').
+
+    ``columns`` defaults to a grid as square as N allows.
+    """
+    from torchvision.utils import make_grid
+
+    if images.ndim != 4 or not len(images):
+        raise ValueError(f"images: expected shape (N, C, H, W) with N > 0, got {tuple(images.shape)}")
+    columns = columns or int(np.ceil(np.sqrt(len(images))))
+    return make_grid(images.detach().float().cpu().clamp(0, 1), nrow=columns, padding=padding, pad_value=0.5)
+
+
+def save_grid(images: Tensor, path: str | Path, columns: int | None = None, scale: int = 2) -> None:
+    """Write a grid of images as a PNG, each pixel drawn as ``scale`` x ``scale``."""
+    from PIL import Image
+
+    path = Path(path)
+    grid = image_grid(images, columns).mul(255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    picture = Image.fromarray(grid)
+    picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+    with atomic(path) as temporary:
+        picture.save(temporary, format="PNG", optimize=True)
+
+
+def show_grids(grids: dict[str, Tensor], columns: int | None = None, size: float = 4.0):
+    """Draw several batches of images side by side, each under its title; returns the figure."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(grids), figsize=(size * len(grids), size + 0.4), squeeze=False, layout="tight")
+    for axis, (title, images) in zip(axes[0], grids.items(), strict=True):
+        axis.imshow(image_grid(images, columns).permute(1, 2, 0).numpy())
+        axis.set_title(title)
+        axis.set_axis_off()
+    return figure
+
+
+def training_curves(history: list[dict], terms: list[str] | None = None):
+    """Plot loss terms (nats per image) over epochs, one panel each; returns the figure.
+
+    ``terms`` defaults to every loss term in the history.
+    """
+    import matplotlib.pyplot as plt
+
+    if not history:
+        raise ValueError("history: expected at least one epoch, got none")
+    bookkeeping = {"stage", "epoch", "step", "lr", "seconds"}
+    terms = terms or list(dict.fromkeys(key for row in history for key in row if key not in bookkeeping))
+    figure, axes = plt.subplots(1, len(terms), figsize=(3.6 * len(terms), 2.8), squeeze=False, layout="tight")
+    for axis, term in zip(axes[0], terms, strict=True):
+        rows = [row for row in history if row.get(term) is not None]
+        axis.plot([row["epoch"] for row in rows], [row[term] for row in rows])
+        axis.set(title=term, xlabel="epoch", ylabel="nats per image")
+    return figure
+
+
+def latent_map(latents: dict[str, Tensor], labels: Tensor | None = None, dims: tuple[int, int] = (0, 1)):
+    """Scatter two coordinates of several sets of vectors (N, D) side by side; returns the figure.
+
+    ``labels`` (N,) colours the points; it applies to every set of matching length. The panels do not share
+    their axes.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(latents), figsize=(4 * len(latents), 4), squeeze=False, layout="tight")
+    for axis, (title, z) in zip(axes[0], latents.items(), strict=True):
+        z = z.detach().cpu()
+        colours = labels.cpu() if labels is not None and len(labels) == len(z) else None
+        axis.scatter(z[:, dims[0]], z[:, dims[1]], c=colours, cmap="tab10", s=4, linewidths=0)
+        axis.set(title=title, xlabel=f"coordinate {dims[0] + 1}", ylabel=f"coordinate {dims[1] + 1}")
+        axis.set_aspect("equal", "datalim")
+    return figure

@@ -1,0 +1,111 @@
+"""The folder of a run: what a training writes there, and how a stopped one is taken up again.
+
+config.json             every setting, the digest of the data, the versions; written first
+history.csv             one row an epoch
+samples.png             64 samples, always from the same noise
+checkpoint.safetensors  weights, optimizer state and history, while the training lasts
+model.safetensors       weights and history, once it has ended; takes the checkpoint's place
+"""
+
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from glf_minimal.errors import RunError
+from glf_minimal.models.base import LatentModel
+from glf_minimal.plotting import save_grid
+from glf_minimal.storage import load_weights, read_json, read_tensors, write_csv, write_json, write_tensors
+
+CONFIG, HISTORY, SAMPLES = "config.json", "history.csv", "samples.png"
+CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "model.safetensors"
+# Settings that may change between the start of a training and its going on.
+FREE_SETTINGS = ("train.device", "train.progress", "train.checkpoint_seconds", "versions")
+
+History = list[dict[str, float | int | str]]
+
+
+class Run:
+    """How far a training has come, and its files if it has a folder.
+
+    Args:
+        model: what is trained.
+        epochs: when it is finished.
+        out: an existing folder that no other run writes to; None keeps everything in memory.
+        seed: of the noise behind samples.png.
+    """
+
+    def __init__(self, model: LatentModel, epochs: int, out: Path | None = None, seed: int = 0):
+        self.model, self.epochs, self.out, self.seed = model, epochs, out, seed
+        self.history: History = []
+        self.last_saved = time.monotonic()
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done so far."""
+        return len(self.history)
+
+    @property
+    def finished(self) -> bool:
+        return self.epoch == self.epochs
+
+    def save(self, optimizers: dict[str, Tensor]) -> None:
+        """Write the outputs, and a checkpoint to go on from or, at the end, the weights that take its place."""
+        self.model.eval()
+        write_csv(self.out / HISTORY, self.history)
+        save_grid(self.model.sample(64, generator=torch.Generator().manual_seed(self.seed)), self.out / SAMPLES)
+        metadata, weights = {"epoch": self.epoch, "history": self.history}, self.model.state_dict()
+        if self.finished:
+            write_tensors(self.out / WEIGHTS, weights, metadata)
+            (self.out / CHECKPOINT).unlink(missing_ok=True)
+        else:
+            tensors = {f"model/{name}": value for name, value in weights.items()}
+            tensors |= {f"optimizer/{name}": value for name, value in optimizers.items()}
+            write_tensors(self.out / CHECKPOINT, tensors, metadata)
+        self.last_saved = time.monotonic()
+
+    def resume(self) -> dict[str, Tensor]:
+        """Go back to the finished weights or to the checkpoint, if any; give what ``save`` got as ``optimizers``."""
+        paths = [self.out / name for name in (WEIGHTS, CHECKPOINT) if self.out and (self.out / name).exists()]
+        if not paths:
+            return {}
+        path = paths[0]
+        tensors, metadata = read_tensors(path)
+        load_weights(self.model, tensors if path.name == WEIGHTS else _under("model/", tensors), path)
+        try:
+            self.history = metadata["history"]
+        except KeyError as error:
+            raise RunError(f"{path} has no training history; it was not written by this package") from error
+        return _under("optimizer/", tensors)
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def checkpoint_epoch(out: Path) -> int:
+    """Epochs done in the checkpoint of a run's folder; 0 where there is none."""
+    path = out / CHECKPOINT
+    return read_tensors(path)[1]["epoch"] if path.exists() else 0
+
+
+def claim_folder(out: Path, settings: dict) -> None:
+    """Write ``config.json``, or make sure that the one there describes this same training."""
+    if not (out / CONFIG).exists():
+        write_json(out / CONFIG, settings)
+        return
+    old, new = _flatten(read_json(out / CONFIG)), _flatten(settings)
+    names = [n for n in old | new if not n.startswith(FREE_SETTINGS) and old.get(n) != new.get(n)]
+    if names:
+        changes = "; ".join(f"{name} was {old.get(name)!r}, now {new.get(name)!r}" for name in names[:4])
+        raise RunError(
+            f"{out} holds a training with other settings ({changes}); give another folder or delete this one"
+        )
+
+
+def _flatten(settings: dict, prefix: str = "") -> dict[str, object]:
+    flat = {}
+    for name, value in settings.items():
+        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

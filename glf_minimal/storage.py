@@ -1,0 +1,118 @@
+"""The files a run leaves behind: written whole or not at all, and read without running code from them.
+
+Tensors are kept as safetensors, everything else as JSON or CSV.
+"""
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from glf_minimal.errors import RunError
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary path to write to; move it to ``path`` when the block ends well, delete it otherwise."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked_folder(out: Path) -> Iterator[Path]:
+    """Make the folder ``out``, keep other runs out of it while the block lasts, sweep up after killed ones."""
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out} is a file; give the name of a folder, or move the file away")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (NotADirectoryError, FileExistsError) as error:
+        raise RunError(f"cannot make the folder {out}: a part of its path is a file") from error
+    lock = FileLock(out / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunError(f"another run is writing to {out}; wait for it, or give another folder") from error
+    with lock:
+        for leftover in out.glob(".*.tmp"):
+            leftover.unlink()
+        yield out
+
+
+def write_json(path: Path, content: dict) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict:
+    """Read a JSON object, or say which file is missing or damaged."""
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise RunError(f"{path} does not exist; is {path.parent} the folder of a run?") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} is damaged ({error}); train the run again") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path} holds a JSON {type(content).__name__}, expected an object")
+    return content
+
+
+def write_csv(path: Path, rows: list[dict]) -> None:
+    """One line a row, one column for every key that any row has."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with atomic(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict | None = None) -> None:
+    """Write named tensors and a JSON-able ``metadata`` into one safetensors file."""
+    # A contiguous copy on the CPU each: safetensors takes neither channels_last nor shared memory.
+    tensors = {name: torch.empty(t.shape, dtype=t.dtype).copy_(t) for name, t in tensors.items()}
+    with atomic(path) as temporary:
+        save_file(tensors, temporary, {"glf_minimal": json.dumps(metadata or {})})
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """Read what ``write_tensors`` wrote: the tensors and the metadata."""
+    if not path.is_file():
+        raise RunError(f"{path} does not exist; is {path.parent} the folder of a finished run?")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = (file.metadata() or {}).get("glf_minimal", "{}")
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata)  # noqa: SIM118
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise RunError(
+            f"{path} is not an undamaged safetensors file ({error}); pickled .pt or .ckpt files are refused, "
+            f"as loading one can run code from it"
+        ) from error
+
+
+def load_weights(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
+    """Copy named tensors into a module, or say how ``source`` differs from it and change nothing."""
+    own = module.state_dict()
+    problems = [f"{name} is missing" for name in own.keys() - tensors.keys()]
+    problems += [f"{name} is not in this model" for name in tensors.keys() - own.keys()]
+    problems += [
+        f"{name} is {tuple(tensors[name].shape)}, expected {tuple(own[name].shape)}"
+        for name in own.keys() & tensors.keys()
+        if own[name].shape != tensors[name].shape
+    ]
+    if problems:
+        shown = "; ".join(sorted(problems)[:3])
+        raise RunError(f"{source} holds the weights of another model ({len(problems)} differences: {shown})")
+    module.load_state_dict(tensors)

@@ -1,0 +1,281 @@
+"""The one training loop, for every model of this package and for the reader's own."""
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from glf_minimal.data import ImageDataset
+from glf_minimal.errors import DivergenceError
+from glf_minimal.models.base import LatentModel, Stage, Update
+from glf_minimal.runs import CHECKPOINT, History, Run, checkpoint_epoch, claim_folder
+from glf_minimal.storage import locked_folder
+
+STEPS_BETWEEN_CHECKS = 100  # how often the losses, kept on the device, are looked at for NaN
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long and how to train.
+
+    Args:
+        epochs: passes over the data, all stages together.
+        batch_size: images a step; an incomplete last batch of an epoch is dropped.
+        lr: Adam's learning rate (each part of a model may scale it).
+        schedule: "constant", "cosine" (to 0 over each stage) or "halve" (every ``halve_every`` epochs).
+        halve_every: epochs between halvings, for the schedule of that name.
+        precision: "float32", "bf16" (autocast) or "auto": bf16 where the hardware has it.
+        device: "cpu", "cuda", … or "auto": the GPU if there is one.
+        seed: decides the order of the batches and every random draw during training.
+        checkpoint_seconds: shortest time between two checkpoints; 0 writes one after every epoch.
+        progress: show a progress bar.
+    """
+
+    epochs: int = 30
+    batch_size: int = 128
+    lr: float = 1e-3
+    schedule: str = "constant"
+    halve_every: int = 50
+    precision: str = "auto"
+    device: str = "auto"
+    seed: int = 0
+    checkpoint_seconds: float = 30.0
+    progress: bool = True
+
+    def __post_init__(self):
+        for name, smallest in {"epochs": 1, "batch_size": 1, "halve_every": 1, "seed": 0}.items():
+            if getattr(self, name) < smallest:
+                raise ValueError(f"{name}: expected at least {smallest}, got {getattr(self, name)}")
+        if not self.lr > 0:
+            raise ValueError(f"lr: expected a positive number, got {self.lr}")
+        for name, known in {
+            "schedule": ("constant", "cosine", "halve"),
+            "precision": ("auto", "float32", "bf16"),
+        }.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}: expected one of {known}, got {getattr(self, name)!r}")
+
+    def lr_factor(self, epoch: int, progress: float) -> float:
+        """What the schedule multiplies the rate by, ``progress`` in [0, 1) into a stage, in its ``epoch``."""
+        if self.schedule == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * progress))
+        return 0.5 ** (epoch // self.halve_every) if self.schedule == "halve" else 1.0
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """ "auto" is the GPU if there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device: expected 'auto', 'cpu', 'cuda' or 'cuda:0', …; got {name!r}") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device: {name!r} was asked for, but torch sees no GPU here; use 'cpu'")
+    return device
+
+
+def uses_bf16(precision: str, device: torch.device) -> bool:
+    """Whether to train under bf16 autocast. Without bf16 instructions a CPU is many times slower with it."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    cpu_info = Path("/proc/cpuinfo")
+    flags = cpu_info.read_text() if device.type == "cpu" and cpu_info.exists() else ""
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def stage_lengths(stages: tuple[Stage, ...], epochs: int) -> list[int]:
+    """Divide ``epochs`` among the stages by their shares, at least one each."""
+    if epochs < len(stages):
+        raise ValueError(f"epochs: this model trains in {len(stages)} stages and needs an epoch each; got {epochs}")
+    total = sum(stage.share for stage in stages)
+    ends = np.cumsum([stage.share for stage in stages]) / total * epochs
+    bounds = [0]
+    for index, end in enumerate(ends):
+        bounds.append(min(max(round(end), bounds[-1] + 1), epochs - (len(stages) - 1 - index)))
+    return np.diff(bounds).tolist()
+
+
+class _Stepper:
+    """One update of a stage with its parameters and its optimizer."""
+
+    def __init__(self, model: LatentModel, update: Update):
+        self.model, self.update = model, update
+        self.parameters: dict[str, nn.Parameter] = {}
+        groups, seen = [], set()
+        for part, adam in update.parts.items():
+            named = {f"{part}.{n}": p for n, p in getattr(model, part).named_parameters() if p.requires_grad}
+            named = {n: p for n, p in named.items() if p not in seen}  # parts may share (tied) parameters
+            seen |= set(named.values())
+            self.parameters |= named
+            if named:
+                groups.append({"params": list(named.values()), **asdict(adam)})
+        self.fused = all(p.device.type in ("cpu", "cuda") for p in seen)
+        self.optimizer = torch.optim.Adam(groups, fused=self.fused)
+
+    def step(self, x: Tensor, lr: float, bf16: bool) -> dict[str, Tensor]:
+        """Move the parameters once (or ``repeats`` times); give the detached loss terms."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group["lr_factor"]
+        for _ in range(self.update.repeats):
+            self.optimizer.zero_grad(set_to_none=True)
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+                losses = getattr(self.model, self.update.losses)(x)
+            losses["loss"].backward(inputs=list(self.parameters.values()))
+            self.optimizer.step()
+        return {name: value.detach() for name, value in losses.items()}
+
+    def state(self) -> dict[str, Tensor]:
+        """The optimizer's state as named tensors: "<parameter>/<key>"."""
+        state = self.optimizer.state
+        return {f"{n}/{key}": value for n, p in self.parameters.items() for key, value in state[p].items()}
+
+    def load(self, tensors: dict[str, Tensor], prefix: str) -> None:
+        """Take over what ``state`` gave, its names prefixed. Moments get the memory format of their parameter."""
+        for name in [name for name in tensors if name.startswith(prefix)]:
+            parameter_name, key = name.removeprefix(prefix).rsplit("/", 1)
+            parameter, value = self.parameters[parameter_name], tensors[name]
+            if key == "step":
+                like = torch.zeros((), device=parameter.device if self.fused else "cpu")
+            else:
+                like = torch.zeros_like(parameter)
+            self.optimizer.state[parameter][key] = like.copy_(value)
+
+
+def fit(
+    model: LatentModel,
+    data: ImageDataset | Tensor,
+    config: TrainConfig = TrainConfig(),  # noqa: B008 (frozen)
+    out: str | Path | None = None,
+    settings: dict | None = None,
+) -> History:
+    """Train a model; return its history, one row an epoch with the mean of every loss term.
+
+    With ``out``, the folder gets the files that ``glf_minimal.runs`` lists. A training that was stopped goes on from its
+    checkpoint when ``fit`` is called again with the same arguments, and ends with the weights it would have had without
+    the stop (on the same machine). One that is finished is loaded and returned.
+
+    The model is left on the training's device, in eval mode. torch's global random state is left as it was.
+
+    Args:
+        model: any ``LatentModel``.
+        data: a data set, or a tensor of images (N, C, H, W), float in [0, 1] or uint8.
+        config: how long and how.
+        out: folder for the files; None writes none.
+        settings: what else describes this training (JSON-able), such as the model's arguments; kept in
+            ``config.json``, and a stopped training only goes on with the same.
+
+    Raises:
+        DivergenceError: a loss or a weight is NaN or infinite; says at which step, and what to go back to.
+        RunError: ``out`` is a file, is in use, or holds another training.
+        ValueError: the model's parts do not fit each other or the images.
+    """
+    data = data if isinstance(data, ImageDataset) else ImageDataset(data)
+    device = pick_device(config.device)
+    stage_lengths(
+        model.stages, config.epochs
+    )  # too few epochs show here, other misfits below, before a file is written
+    model.to(device=device, memory_format=torch.channels_last)
+    data = data.to(device)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        model.eval()
+        for losses in {update.losses for stage in model.stages for update in stage.updates}:
+            getattr(model, losses)(data.batch(slice(2)))
+        if out is None:
+            return _fit(Run(model, config.epochs), data, config, device)
+        with locked_folder(Path(out)) as folder:
+            claim_folder(folder, _describe(settings or {}, data, config))
+            return _fit(Run(model, config.epochs, folder, config.seed), data, config, device)
+
+
+def _describe(settings: dict, data: ImageDataset, config: TrainConfig) -> dict:
+    """The content of ``config.json``."""
+    from glf_minimal import __version__
+
+    versions = {"glf_minimal": __version__, "torch": str(torch.__version__)}
+    facts = {"train": asdict(config), "image_shape": list(data.image_shape), "data_sha256": data.digest}
+    return {"data": {"name": data.name}, **settings, **facts, "versions": versions}
+
+
+def _fit(run: Run, data: ImageDataset, config: TrainConfig, device: torch.device) -> History:
+    """All stages, from where the run's folder says that the training stands."""
+    stages = run.model.stages
+    optimizers = run.resume()
+    first = 0
+    with tqdm(total=config.epochs, initial=run.epoch, unit="epoch", disable=not config.progress) as bar:
+        for stage, length in zip(stages, stage_lengths(stages, config.epochs), strict=True):
+            if run.epoch < first + length:
+                steppers = [_Stepper(run.model, update) for update in stage.updates]
+                if run.epoch > first:  # the checkpoint is from within this stage
+                    for index, stepper in enumerate(steppers):
+                        stepper.load(optimizers, f"{index}/")
+                _train_stage(run, data, config, device, stage, range(first, first + length), steppers, bar)
+            first += length
+    run.model.eval()
+    return run.history
+
+
+def _train_stage(
+    run: Run,
+    data: ImageDataset,
+    config: TrainConfig,
+    device: torch.device,
+    stage: Stage,
+    epochs: range,
+    steppers: list[_Stepper],
+    bar: tqdm,
+) -> None:
+    bf16 = uses_bf16(config.precision, device)
+    batch_size = min(config.batch_size, len(data))
+    steps = len(data) // batch_size
+    trained = {part for update in stage.updates for part in update.parts}
+    for epoch in range(run.epoch, epochs.stop):
+        started = time.perf_counter()
+        for name, module in run.model.named_children():
+            module.train(name in trained)
+        # Each epoch's random numbers depend on the seed and the epoch alone, so a resumed run repeats them.
+        seed = int(np.random.SeedSequence((config.seed, epoch)).generate_state(1)[0])
+        torch.manual_seed(seed)
+        order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed)).to(device)
+        trace: list[Tensor] = []
+        for step in range(steps):
+            done = epoch - epochs.start
+            lr = config.lr * config.lr_factor(done, (done + step / steps) / len(epochs))
+            x = data.batch(order[step * batch_size : (step + 1) * batch_size])
+            terms: dict[str, Tensor] = {}
+            for stepper in steppers:
+                terms |= stepper.step(x, lr, bf16)
+            trace.append(torch.stack([value.float() for value in terms.values()]))
+            if (step + 1) % STEPS_BETWEEN_CHECKS == 0 or step + 1 == steps:
+                _check_finite(run, list(terms), trace, epoch * steps + step + 1)
+        means = dict(zip(terms, torch.stack(trace).double().mean(0).tolist(), strict=True))
+        row = {"stage": stage.name, "epoch": epoch + 1, "step": (epoch + 1) * steps, "lr": lr}
+        run.history.append(row | {"seconds": time.perf_counter() - started} | means)
+        bar.update()
+        bar.set_postfix({name: f"{mean:.2f}" for name, mean in means.items()})
+        if run.out and (run.finished or time.monotonic() - run.last_saved >= config.checkpoint_seconds):
+            run.save({f"{i}/{n}": t for i, stepper in enumerate(steppers) for n, t in stepper.state().items()})
+
+
+def _check_finite(run: Run, terms: list[str], trace: list[Tensor], step: int) -> None:
+    """Raise if one of the latest losses, or a weight, is NaN or infinite. ``step`` is how many are done."""
+    recent = torch.stack(trace[-STEPS_BETWEEN_CHECKS:])
+    bad = (~recent.isfinite()).nonzero().tolist()
+    if bad:
+        row, column = bad[0]
+        what = f"{terms[column]} is {recent[row, column].item()} at step {step - len(recent) + row + 1}"
+    else:
+        broken = [name for name, p in run.model.named_parameters() if not p.isfinite().all()]
+        if not broken:
+            return
+        what = f"the weights {broken[0]} are not finite after step {step}"
+    epoch = checkpoint_epoch(run.out) if run.out else 0
+    back = f"last good checkpoint: {run.out / CHECKPOINT} (epoch {epoch})" if epoch else "no checkpoint was written yet"
+    raise DivergenceError(f"{what} (epoch {run.epoch + 1}); {back}; try a smaller lr")
