@@ -2,4 +2,5 @@
 
 from glf_minimal.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -89,7 +89,7 @@ class ImageDataset:
 
 
 def default_root() -> Path:
-    """Where data is kept: $GLF_DATA, else data/cache of the checkout this package lies in, else ~/.cache/glf-minimal."""
+    """Where data is kept: $GLF_DATA, else data/cache of this package's checkout, else ~/.cache/glf-minimal."""
     if root := os.environ.get("GLF_DATA"):
         return Path(root)
     checkout = Path(__file__).parent.parent
@@ -198,14 +198,17 @@ def _torchvision(name: str, split: str, root: Path) -> tuple[np.ndarray, np.ndar
         if name == "celeba":
             prepare = transforms.Compose([transforms.CenterCrop(140), transforms.Resize(64)])
             faces = datasets.CelebA(str(downloads), split, target_type="attr", transform=prepare, download=True)
-            images = np.stack([np.asarray(faces[i][0]) for i in range(len(faces))])
+            images = np.empty((len(faces), *SHAPES[name]), np.uint8)
+            for i in range(len(faces)):
+                images[i] = faces[i][0]
             return images, faces.attr.numpy().astype(np.int64)
         kind = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST, "cifar10": datasets.CIFAR10}[name]
         data = kind(str(downloads), train=split == "train", download=True)
     except (OSError, RuntimeError) as error:  # torchvision's ways to say that a download failed
         hint = " or, on Debian, 'apt install dataset-fashion-mnist'" if name == "fashion-mnist" else ""
+        reason = str(error).strip().splitlines()[0]
         raise DataError(
-            f"{name} is not in {root} and could not be downloaded ({str(error).strip().splitlines()[0]}); connect to the network, "
+            f"{name} is not in {root} and could not be downloaded ({reason}); connect to the network, "
             f"put {name}-{split}.npz there{hint}, or use mnist-5k, which needs no network"
         ) from error
     return np.asarray(data.data).reshape(-1, *SHAPES[name]), np.asarray(data.targets, np.int64)

@@ -50,7 +50,8 @@ class AffineCoupling(nn.Module):
     With z = (z1, z2) and (a, t) from the conditioner of the half that stays:
 
     - ``scale="sigmoid"`` (slide deck): s = sigmoid(a + 2), y2 = (z2 + t) * s. As s < 1, such a layer
-      only ever contracts: its log_det is never positive.
+      only ever contracts: its log_det is never positive. For latents of scale 100 and more its inverse
+      loses digits in float32, layer by layer, because a grows with z1; use float64 or the other form there.
     - ``scale="soft-clamp"`` (authors' code): s = exp(2 * 0.636 * atan(a)), y2 = z2 * s + t.
       |log s| < 2 whatever the network says.
 
@@ -217,7 +218,7 @@ def two_sided_flow(
     """The authors' flow: two-sided soft-clamped couplings, each followed by a permutation.
 
     ``small_init`` draws every parameter, the gains of batch norm too, from 0.05 * N(0, 1), as the
-    authors do: the flow then starts close to a reordering of the entries. The draws come from torch's
+    authors do: the flow then starts not far from a mere reordering of the entries. The draws come from torch's
     global random state.
     """
     layers: list[nn.Module] = []

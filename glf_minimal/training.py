@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from glf_minimal.data import ImageDataset
-from glf_minimal.errors import DivergenceError
+from glf_minimal.errors import DivergenceError, RecipeError
 from glf_minimal.models.base import LatentModel, Stage, Update
 from glf_minimal.runs import CHECKPOINT, History, Run, checkpoint_epoch, claim_folder
 from glf_minimal.storage import locked_folder
@@ -50,15 +50,15 @@ class TrainConfig:
     def __post_init__(self):
         for name, smallest in {"epochs": 1, "batch_size": 1, "halve_every": 1, "seed": 0}.items():
             if getattr(self, name) < smallest:
-                raise ValueError(f"{name}: expected at least {smallest}, got {getattr(self, name)}")
+                raise RecipeError(f"{name}: expected at least {smallest}, got {getattr(self, name)}")
         if not self.lr > 0:
-            raise ValueError(f"lr: expected a positive number, got {self.lr}")
+            raise RecipeError(f"lr: expected a positive number, got {self.lr}")
         for name, known in {
             "schedule": ("constant", "cosine", "halve"),
             "precision": ("auto", "float32", "bf16"),
         }.items():
             if getattr(self, name) not in known:
-                raise ValueError(f"{name}: expected one of {known}, got {getattr(self, name)!r}")
+                raise RecipeError(f"{name}: expected one of {known}, got {getattr(self, name)!r}")
 
     def lr_factor(self, epoch: int, progress: float) -> float:
         """What the schedule multiplies the rate by, ``progress`` in [0, 1) into a stage, in its ``epoch``."""
@@ -74,9 +74,9 @@ def pick_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"device: expected 'auto', 'cpu', 'cuda' or 'cuda:0', …; got {name!r}") from error
+        raise RecipeError(f"device: expected 'auto', 'cpu', 'cuda' or 'cuda:0', …; got {name!r}") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device: {name!r} was asked for, but torch sees no GPU here; use 'cpu'")
+        raise RecipeError(f"device: {name!r} was asked for, but torch sees no GPU here; use 'cpu'")
     return device
 
 
@@ -94,7 +94,7 @@ def uses_bf16(precision: str, device: torch.device) -> bool:
 def stage_lengths(stages: tuple[Stage, ...], epochs: int) -> list[int]:
     """Divide ``epochs`` among the stages by their shares, at least one each."""
     if epochs < len(stages):
-        raise ValueError(f"epochs: this model trains in {len(stages)} stages and needs an epoch each; got {epochs}")
+        raise RecipeError(f"epochs: this model trains in {len(stages)} stages and needs an epoch each; got {epochs}")
     total = sum(stage.share for stage in stages)
     ends = np.cumsum([stage.share for stage in stages]) / total * epochs
     bounds = [0]
@@ -152,15 +152,15 @@ class _Stepper:
 def fit(
     model: LatentModel,
     data: ImageDataset | Tensor,
-    config: TrainConfig = TrainConfig(),  # noqa: B008 (frozen)
+    config: TrainConfig = TrainConfig(),
     out: str | Path | None = None,
     settings: dict | None = None,
 ) -> History:
     """Train a model; return its history, one row an epoch with the mean of every loss term.
 
-    With ``out``, the folder gets the files that ``glf_minimal.runs`` lists. A training that was stopped goes on from its
-    checkpoint when ``fit`` is called again with the same arguments, and ends with the weights it would have had without
-    the stop (on the same machine). One that is finished is loaded and returned.
+    With ``out``, the folder gets the files that ``glf_minimal.runs`` lists. A training that was stopped goes on from
+    its checkpoint when ``fit`` is called again with the same arguments, and ends with the weights it would have had
+    without the stop (on the same machine). One that is finished is loaded and returned.
 
     The model is left on the training's device, in eval mode. torch's global random state is left as it was.
 
@@ -175,6 +175,7 @@ def fit(
     Raises:
         DivergenceError: a loss or a weight is NaN or infinite; says at which step, and what to go back to.
         RunError: ``out`` is a file, is in use, or holds another training.
+        RecipeError: a setting that this machine or this model cannot have.
         ValueError: the model's parts do not fit each other or the images.
     """
     data = data if isinstance(data, ImageDataset) else ImageDataset(data)
@@ -238,6 +239,7 @@ def _train_stage(
     trained = {part for update in stage.updates for part in update.parts}
     for epoch in range(run.epoch, epochs.stop):
         started = time.perf_counter()
+        run.model.train()
         for name, module in run.model.named_children():
             module.train(name in trained)
         # Each epoch's random numbers depend on the seed and the epoch alone, so a resumed run repeats them.
@@ -269,7 +271,8 @@ def _check_finite(run: Run, terms: list[str], trace: list[Tensor], step: int) ->
     recent = torch.stack(trace[-STEPS_BETWEEN_CHECKS:])
     bad = (~recent.isfinite()).nonzero().tolist()
     if bad:
-        row, column = bad[0]
+        row = bad[0][0]
+        column = min((c for r, c in bad if r == row), key=lambda c: terms[c] == "loss")  # a term rather than the sum
         what = f"{terms[column]} is {recent[row, column].item()} at step {step - len(recent) + row + 1}"
     else:
         broken = [name for name, p in run.model.named_parameters() if not p.isfinite().all()]

@@ -1,0 +1,196 @@
+"""The command line as its user meets it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from PIL import Image
+
+from glf_minimal import cli
+from glf_minimal.experiments import RECIPES
+from glf_minimal.runs import CHECKPOINT, WEIGHTS, checkpoint_epoch
+from glf_minimal.storage import read_tensors
+
+# Progress bars off, a checkpoint after every epoch.
+QUIET = ["--no-progress", "--device", "cpu", "--set", "train.checkpoint_seconds=0"]
+
+
+@pytest.fixture
+def glf(monkeypatch, capsys):
+    """Run the command line in this process: glf(*arguments) -> (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["glf", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        return (exit_.value.code or 0, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, data_root):
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    train = [sys.executable, "-m", "glf_minimal", "train", "--recipe", "glf-digits", "--out", folder]
+    subprocess.run([*train, "--root", data_root, "--epochs", "2", *QUIET], check=True, capture_output=True)
+    return folder
+
+
+def test_help_reads_well(glf):
+    code, out, _ = glf("--help")
+    assert code == 0
+    for word in ("recipes", "train", "sample", "Generative Latent Flow"):
+        assert word in out
+    for command in ("train", "sample", "recipes"):
+        code, out, _ = glf(command, "--help")
+        assert code == 0
+        assert "--help" in out
+
+
+def test_recipes_lists_every_recipe(glf):
+    code, out, _ = glf("recipes")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == list(RECIPES)
+
+
+def test_train_and_sample(glf, data_root, tmp_path):
+    out = tmp_path / "run"
+    code, text, _ = glf("train", "--recipe", "glf-digits", "--out", out, "--root", data_root, "--epochs", 2, *QUIET)
+    assert code == 0
+    assert "2 epochs" in text
+    assert str(out / "samples.png") in text
+    code, text, _ = glf("sample", out, "-n", 9, "--seed", 3)
+    assert code == 0
+    assert text.strip() == str(out / "grid.png")
+    assert Image.open(out / "grid.png").size == (2 * (3 * 10 + 2),) * 2
+    glf("sample", out, "-n", 9, "--seed", 3, "--out", tmp_path / "again.png")
+    glf("sample", out, "-n", 9, "--seed", 4, "--out", tmp_path / "other.png")
+    glf("sample", out, "-n", 9, "--seed", 3, "--plain-noise")
+    grids = [(tmp_path / name).read_bytes() for name in ("run/grid.png", "again.png", "other.png", "run/plain-noise.png")]
+    assert grids[0] == grids[1]
+    assert len(set(grids)) == 3
+
+
+def test_train_on_a_folder_of_pictures(glf, tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i in range(20):
+        Image.new("RGB", (30, 20), (i * 10, 100, 200)).save(pictures / f"{i}.png")
+    arguments = ["train", "--recipe", "glf-digits", "--data", f"folder:{pictures}", "--out", tmp_path / "run", *QUIET]
+    code, _, err = glf(*arguments, "--image-size", 12, "--epochs", 2)
+    assert (code, err) == (0, "")
+    code, _, _ = glf("sample", tmp_path / "run", "-n", 4)
+    assert code == 0
+    assert Image.open(tmp_path / "run" / "grid.png").mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "--recipe", "glf-minst"], "unknown recipe 'glf-minst'; did you mean glf-mnist"),
+        (["train", "--recipe", "glf-digits", "--data", "mnits"], "unknown data set 'mnits'"),
+        (["train", "--recipe", "glf-digits", "--data", "folder:nowhere"], "nowhere is not a folder"),
+        (["train", "--recipe", "glf-digits", "--set", "model.betta=1"], "did you mean model.beta"),
+        (["train", "--recipe", "glf-digits", "--set", "train.lr=-1"], "lr: expected a positive number"),
+        (["train", "--recipe", "glf-digits", "--device", "gpu"], "device: expected"),
+        (["train", "--recipe", "quickstart", "--data", "digits", "--set", "networks.family=resnet"], "'resnet'"),
+        (["sample", "nowhere"], "is nowhere the folder of a run"),
+    ],
+)
+def test_errors_are_one_line(glf, arguments, words, tmp_path, data_root, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GLF_DATA", str(data_root))
+    code, out, err = glf(*arguments)
+    assert code == 1
+    assert out == ""
+    assert err.startswith("glf: ")
+    assert words in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())  # nothing half-written
+
+
+def test_an_output_folder_that_is_a_file(glf, tmp_path, data_root):
+    (tmp_path / "file").write_text("precious")
+    code, _, err = glf("train", "--recipe", "glf-digits", "--out", tmp_path / "file", "--root", data_root, *QUIET)
+    assert code == 1
+    assert "is a file" in err
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_usage_errors(glf, run, tmp_path):
+    assert glf("train")[0] == 2
+    assert glf("train", "--recipe", "glf-digits", "--set", "beta")[0] == 2
+    assert glf("sample", run, "--out", tmp_path / "no" / "folder.png")[0] == 2
+    assert glf("sample", run, "-n", 0)[0] == 2
+
+
+def test_a_pickle_in_place_of_the_weights(glf, run, tmp_path):
+    class Malicious:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "owned"),)
+
+    copy = tmp_path / "run"
+    copy.mkdir()
+    (copy / "config.json").write_text((run / "config.json").read_text())
+    torch.save(Malicious(), copy / WEIGHTS)
+    code, _, err = glf("sample", copy)
+    assert code == 1
+    assert "pickled .pt or .ckpt files are refused" in err
+    assert not (tmp_path / "owned").exists()
+
+
+def _start(out, data_root, epochs=60):
+    command = [sys.executable, "-m", "glf_minimal", "train", "--recipe", "glf-digits", "--out", out, "--root", data_root]
+    return subprocess.Popen([*command, "--epochs", str(epochs), *QUIET], stderr=subprocess.PIPE, text=True)
+
+
+def _wait_for_checkpoint(process, out, epoch):
+    deadline = time.monotonic() + 120
+    while not (out / CHECKPOINT).exists() or checkpoint_epoch(out) < epoch:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_killed_and_started_again_it_ends_with_the_same_weights(tmp_path, data_root):
+    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
+    assert _start(unbroken, data_root).wait() == 0
+    for epoch in (5, 20):
+        process = _start(killed, data_root)
+        _wait_for_checkpoint(process, killed, epoch)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        assert not (killed / WEIGHTS).exists()
+    assert _start(killed, data_root).wait() == 0
+    (expected, expected_metadata), (got, metadata) = (read_tensors(out / WEIGHTS) for out in (unbroken, killed))
+    assert expected.keys() == got.keys()
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+    for row in expected_metadata["history"] + metadata["history"]:
+        row.pop("seconds")
+    assert expected_metadata == metadata
+    assert not list(killed.glob(".*.tmp"))
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, data_root):
+    out = tmp_path / "run"
+    process = _start(out, data_root, epochs=2000)
+    _wait_for_checkpoint(process, out, 3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "The same command goes on from there" in err
+    assert f"checkpoint of epoch {checkpoint_epoch(out)}" in err
+    assert "Traceback" not in err
+
+
+def test_importing_stays_light():
+    """No plotting or vision library is loaded before it is needed."""
+    script = "import glf_minimal, sys, json; print(json.dumps(sorted(sys.modules)))"
+    loaded = json.loads(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True).stdout)
+    for heavy in ("matplotlib", "torchvision", "PIL", "sklearn", "mlxtend", "pytorch_fid"):
+        assert heavy not in loaded
