@@ -106,11 +106,11 @@ def sample(
     from glf_minimal.plotting import save_grid
     from glf_minimal.training import pick_device
 
+    device = pick_device(device)
+    model, _ = load_run(run, device)
     out = out or run / ("plain-noise.png" if plain_noise else "grid.png")
     if out.is_dir() or not out.parent.is_dir():
         raise typer.BadParameter(f"{out} is not the path of a file in an existing folder", param_hint="--out")
-    device = pick_device(device)
-    model, _ = load_run(run, device)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         if plain_noise:

@@ -139,7 +139,7 @@ _RECIPES = [
         data={"name": "mnist-5k"},
         networks=PAPER_CONV | {"latent_dim": 12, "width": 32, "hidden": 256},
         flow=PAPER_FLOW,
-        model=PAPER_GLF,
+        model=PAPER_GLF | {"flow_adam": {}},
         train={"epochs": 30, "batch_size": 128, "lr": 3e-3, "schedule": "cosine"},
     ),
     Recipe(

@@ -65,19 +65,19 @@ def training_curves(history: list[dict], terms: list[str] | None = None):
     return figure
 
 
-def latent_map(latents: dict[str, Tensor], labels: Tensor | None = None, dims: tuple[int, int] = (0, 1)):
-    """Scatter two coordinates of several sets of vectors (N, D) side by side; returns the figure.
+def latent_map(vectors: dict[str, Tensor], labels: dict[str, Tensor] | None = None):
+    """Scatter sets of vectors (N, 2) side by side on the same axes, each under its title; returns the figure.
 
-    ``labels`` (N,) colours the points; it applies to every set of matching length. The panels do not share
-    their axes.
+    ``labels`` gives classes (N,) by title, to colour the points of that panel.
     """
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(latents), figsize=(4 * len(latents), 4), squeeze=False, layout="tight")
-    for axis, (title, z) in zip(axes[0], latents.items(), strict=True):
-        z = z.detach().cpu()
-        colours = labels.cpu() if labels is not None and len(labels) == len(z) else None
-        axis.scatter(z[:, dims[0]], z[:, dims[1]], c=colours, cmap="tab10", s=4, linewidths=0)
-        axis.set(title=title, xlabel=f"coordinate {dims[0] + 1}", ylabel=f"coordinate {dims[1] + 1}")
-        axis.set_aspect("equal", "datalim")
+    size = (3.6 * len(vectors), 3.9)
+    figure, axes = plt.subplots(1, len(vectors), figsize=size, squeeze=False, layout="tight", sharex=True, sharey=True)
+    for axis, (title, points) in zip(axes[0], vectors.items(), strict=True):
+        if points.ndim != 2 or points.shape[1] != 2:
+            raise ValueError(f"{title}: expected points of shape (N, 2), got {tuple(points.shape)}")
+        colours = {"c": labels[title].cpu(), "cmap": "tab10"} if labels and title in labels else {"c": "0.3"}
+        axis.scatter(*points.detach().cpu().T, s=3, linewidths=0, **colours)
+        axis.set(title=title, aspect="equal")
     return figure

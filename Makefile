@@ -1,0 +1,46 @@
+# make book   train the quick start and build the book     make test   lint, unit tests, notebooks
+# Both set up .venv first; running them again does only what is left to do.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+RUN := runs/quickstart
+HTML := _build/html/index.html
+
+.PHONY: help book test lint format quickstart clean
+help:
+	@sed -n '1,2p' Makefile; echo '# make lint · make format · make quickstart · make clean'
+
+# The stamp is the last thing written, so an interrupted installation is done again.
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is $$($(PYTHON) --version); Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[book,test]'
+	@touch $@
+
+quickstart: $(VENV)/.installed
+	$(BIN)/glf train --recipe quickstart --out $(RUN)
+	$(BIN)/glf sample $(RUN)
+	$(BIN)/glf sample $(RUN) --plain-noise
+
+book: quickstart
+	rm -rf _build
+	$(BIN)/jupyter-book build . -W -n --keep-going
+	@test -s $(HTML) || { echo "the book was not built: $(HTML) is missing"; exit 1; }
+	@echo "generated digits: $(RUN)/grid.png, without the flow: $(RUN)/plain-noise.png"
+	@echo "book: $(CURDIR)/$(HTML)"
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: lint
+	PATH="$(BIN):$$PATH" $(BIN)/pytest --nbval --durations=10
+
+clean:
+	rm -rf _build runs $(VENV)
