@@ -71,7 +71,9 @@ def test_train_and_sample(glf, data_root, tmp_path):
     glf("sample", out, "-n", 9, "--seed", 3, "--out", tmp_path / "again.png")
     glf("sample", out, "-n", 9, "--seed", 4, "--out", tmp_path / "other.png")
     glf("sample", out, "-n", 9, "--seed", 3, "--plain-noise")
-    grids = [(tmp_path / name).read_bytes() for name in ("run/grid.png", "again.png", "other.png", "run/plain-noise.png")]
+    grids = [
+        (tmp_path / name).read_bytes() for name in ("run/grid.png", "again.png", "other.png", "run/plain-noise.png")
+    ]
     assert grids[0] == grids[1]
     assert len(set(grids)) == 3
 
@@ -145,7 +147,18 @@ def test_a_pickle_in_place_of_the_weights(glf, run, tmp_path):
 
 
 def _start(out, data_root, epochs=60):
-    command = [sys.executable, "-m", "glf_minimal", "train", "--recipe", "glf-digits", "--out", out, "--root", data_root]
+    command = [
+        sys.executable,
+        "-m",
+        "glf_minimal",
+        "train",
+        "--recipe",
+        "glf-digits",
+        "--out",
+        out,
+        "--root",
+        data_root,
+    ]
     return subprocess.Popen([*command, "--epochs", str(epochs), *QUIET], stderr=subprocess.PIPE, text=True)
 
 

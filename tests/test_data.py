@@ -171,7 +171,11 @@ def test_torchvisions_celeba_is_cropped_and_scaled(tmp_path, monkeypatch):
     (folder / "list_eval_partition.txt").write_text("".join(f"{n} {i // 2}\n" for i, n in enumerate(names)))
     (folder / "identity_CelebA.txt").write_text("".join(f"{name} 1\n" for name in names))
     attributes = " ".join(f"a{i}" for i in range(40))
-    for file, header in (("list_attr_celeba", attributes), ("list_bbox_celeba", "a b"), ("list_landmarks_align_celeba", "a b")):
+    for file, header in (
+        ("list_attr_celeba", attributes),
+        ("list_bbox_celeba", "a b"),
+        ("list_landmarks_align_celeba", "a b"),
+    ):
         lines = [f"{n} {v}" if file == "list_attr_celeba" else f"{n} 1 2" for n, v in rows.items()]
         (folder / f"{file}.txt").write_text("\n".join([str(len(names)), header, *lines]) + "\n")
     monkeypatch.setattr(CelebA, "_check_integrity", lambda self: True)
@@ -242,7 +246,9 @@ def test_a_folder_with_its_own_split(tmp_path):
     assert train.image_shape == (1, 8, 8)
 
 
-@pytest.mark.parametrize(("mode", "ending"), [("P", "png"), ("RGBA", "png"), ("CMYK", "jpg"), ("RGB", "webp"), ("LA", "png")])
+@pytest.mark.parametrize(
+    ("mode", "ending"), [("P", "png"), ("RGBA", "png"), ("CMYK", "jpg"), ("RGB", "webp"), ("LA", "png")]
+)
 def test_other_colour_modes_become_rgb(tmp_path, mode, ending):
     _save_pictures(tmp_path, 2, mode=mode, ending=ending)
     assert load_dataset(f"folder:{tmp_path}").image_shape == (3, 8, 8)

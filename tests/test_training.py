@@ -7,10 +7,21 @@ import os
 import pytest
 import torch
 from filelock import FileLock
-from torch import nn
 
-from glf_minimal import GLF, Adam, DivergenceError, ImageDataset, RunError, Stage, TrainConfig, Update, fit
-from glf_minimal import conv_decoder, conv_encoder, two_sided_flow
+from glf_minimal import (
+    GLF,
+    Adam,
+    DivergenceError,
+    ImageDataset,
+    RunError,
+    Stage,
+    TrainConfig,
+    Update,
+    conv_decoder,
+    conv_encoder,
+    fit,
+    two_sided_flow,
+)
 from glf_minimal.runs import CHECKPOINT, CONFIG, HISTORY, SAMPLES, WEIGHTS, checkpoint_epoch
 from glf_minimal.storage import read_tensors, write_tensors
 from glf_minimal.training import stage_lengths, uses_bf16
@@ -180,7 +191,9 @@ def test_a_folder_of_another_training_is_refused(make_glf, some_digits, digits, 
         with pytest.raises(RunError, match=words):
             fit(make_glf(), data, config, tmp_path, settings)
     assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == before
-    fit(make_glf(), some_digits, quick(device="auto" if not torch.cuda.is_available() else "cpu"), tmp_path, {"beta": 1})
+    fit(
+        make_glf(), some_digits, quick(device="auto" if not torch.cuda.is_available() else "cpu"), tmp_path, {"beta": 1}
+    )
 
 
 def test_weights_of_another_model_are_refused(make_glf, some_digits, tmp_path):

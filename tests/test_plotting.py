@@ -1,0 +1,74 @@
+"""Pictures: the right pixels in the right place, and files written whole."""
+
+import numpy as np
+import pytest
+import torch
+from matplotlib import pyplot as plt
+from PIL import Image
+
+from glf_minimal.plotting import image_grid, latent_map, save_grid, show_grids, training_curves
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def test_grid_tiles_row_by_row():
+    images = torch.linspace(0, 1, 5).reshape(5, 1, 1, 1).expand(5, 1, 4, 4)
+    grid = image_grid(images, columns=3)
+    assert grid.shape == (3, 2 * 6 + 2, 3 * 6 + 2)
+    for i, value in enumerate(torch.linspace(0, 1, 5)):
+        row, column = divmod(i, 3)
+        assert (grid[:, 2 + 6 * row : 6 + 6 * row, 2 + 6 * column : 6 + 6 * column] == value).all()
+
+
+def test_grid_is_square_by_default_and_clips():
+    assert image_grid(torch.full((16, 3, 4, 4), 2.0)).shape == (3, 26, 26)
+    assert image_grid(torch.full((16, 3, 4, 4), 2.0)).max() == 1
+
+
+def test_saved_grid_has_the_pixels(tmp_path):
+    images = torch.rand(2, 3, 5, 7)
+    save_grid(images, tmp_path / "grid.png", scale=1)
+    saved = np.asarray(Image.open(tmp_path / "grid.png"))
+    expected = (images[1] * 255).round().byte().permute(1, 2, 0).numpy()
+    assert saved.shape == (9, 20, 3)
+    assert np.array_equal(saved[2:7, 11:18], expected)
+    assert [f.name for f in tmp_path.iterdir()] == ["grid.png"]
+
+
+def test_a_grid_needs_images():
+    with pytest.raises(ValueError, match=r"\(N, C, H, W\) with N > 0, got \(0, 1, 2, 2\)"):
+        image_grid(torch.zeros(0, 1, 2, 2))
+
+
+def test_show_grids_has_a_panel_a_title():
+    figure = show_grids({"a": torch.rand(4, 1, 8, 8), "b": torch.rand(2, 3, 8, 8)})
+    assert [axis.get_title() for axis in figure.axes] == ["a", "b"]
+
+
+def test_training_curves_draw_every_term():
+    bookkeeping = {"step": 1, "lr": 1e-3, "seconds": 1.0}
+    history = [
+        {"stage": "a", "epoch": 1, **bookkeeping, "loss": 3.0, "recon": 2.0},
+        {"stage": "b", "epoch": 2, **bookkeeping, "loss": 1.0, "nll": 5.0},
+    ]
+    figure = training_curves(history)
+    assert [axis.get_title() for axis in figure.axes] == ["loss", "recon", "nll"]
+    assert figure.axes[0].lines[0].get_xydata().tolist() == [[1, 3], [2, 1]]
+    assert figure.axes[2].lines[0].get_xydata().tolist() == [[2, 5]]
+    with pytest.raises(ValueError, match="at least one epoch"):
+        training_curves([])
+
+
+def test_latent_map_shares_its_axes_and_colours_by_label():
+    points = torch.randn(10, 2)
+    figure = latent_map({"a": points, "b": 3 * points}, labels={"a": torch.arange(10)})
+    first, second = figure.axes
+    assert first.get_xlim() == second.get_xlim()
+    assert torch.allclose(torch.tensor(first.collections[0].get_offsets().data).float(), points)
+    assert len(first.collections[0].get_array()) == 10
+    with pytest.raises(ValueError, match=r"b: expected points of shape \(N, 2\), got \(10, 3\)"):
+        latent_map({"b": torch.randn(10, 3)})

@@ -1,0 +1,125 @@
+"""The repository keeps its promises: dependencies in one place, documents whose code runs, executed notebooks."""
+
+import base64
+import io
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import glf_minimal
+from glf_minimal import GLF, TrainConfig, fit, mlp_decoder, mlp_encoder
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def code_blocks(document):
+    return re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
+
+
+def test_conda_installs_what_pyproject_says():
+    """environment.yml only names Python and this project with its extras; it has no list of its own to go stale."""
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["name"] == PROJECT["name"]
+    *conda, from_pip = environment["dependencies"]
+    assert conda == [f"python{PROJECT['requires-python']}", "pip"]
+    (requirement,) = from_pip["pip"]
+    extras = re.fullmatch(r"-e \.\[(.*)\]", requirement)[1].split(",")
+    assert set(extras) == set(PROJECT["optional-dependencies"]) - {"bench"}
+
+
+def test_version_is_the_same_everywhere():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == glf_minimal.__version__
+    assert f"## {glf_minimal.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_public_names_are_documented():
+    for name in glf_minimal.__all__:
+        assert getattr(glf_minimal, name).__doc__, name
+
+
+def test_module_files_stay_readable():
+    lengths = {path: len(path.read_text().splitlines()) for path in (ROOT / "glf_minimal").rglob("*.py")}
+    assert max(lengths.values()) <= 320, lengths
+    assert sum(lengths.values()) <= 2500
+
+
+def test_contributings_model_trains(digits):
+    """The worked example is a real model: it trains in two stages, and its prior learns the latents' spread."""
+    (code,) = code_blocks("CONTRIBUTING.md")
+    assert len(code.splitlines()) <= 40
+    names = {}
+    exec(code, names)
+    torch.manual_seed(0)
+    shape = digits.image_shape
+    model = names["GaussianAE"](mlp_encoder(shape, 4, (32,)), mlp_decoder(shape, 4, (32,)), 4)
+    history = fit(model, digits, TrainConfig(epochs=60, batch_size=32, progress=False, precision="float32"))
+    assert [row["stage"] for row in history] == ["auto-encoder"] * 30 + ["prior"] * 30
+    assert history[29]["recon"] < 0.7 * history[0]["recon"]
+    z = model.encode(digits.batch(slice(None)))
+    assert torch.allclose(model.prior.log_std.exp(), z.std(0), rtol=0.2)
+    assert model.sample(3).shape == (3, *shape)
+
+
+def test_readmes_example_runs(tmp_path, monkeypatch):
+    (code,) = code_blocks("README.md")
+    folder = tmp_path / "path" / "to" / "pictures"
+    folder.mkdir(parents=True)
+    for i in range(12):
+        Image.new("RGB", (70 + i, 80), (20 * i, 0, 0)).save(folder / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    shape = (3, 64, 64)
+    names = {"my_encoder": mlp_encoder(shape, 32, (8,)), "my_decoder": mlp_decoder(shape, 32, (8,))}
+    exec(code.replace("epochs=50", "epochs=2, progress=False"), names)
+    assert isinstance(names["model"], GLF)
+    assert names["images"].shape == (64, *shape)
+    assert (tmp_path / "runs" / "mine" / "model.safetensors").exists()
+
+
+def test_readme_commands_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^    make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE):
+        assert f"\n{target}:" in makefile
+
+
+def test_there_are_notebooks():
+    assert NOTEBOOKS
+    toc = (ROOT / "_toc.yml").read_text()
+    for path in NOTEBOOKS:
+        assert f"notebooks/{path.stem}" in toc
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_as_it_should_be(path):
+    """Executed from top to bottom, with alternative texts, without errors, stderr, SVG or large pictures."""
+    cells = json.loads(path.read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    checked = [cell for cell in code if "nbval-ignore-output" not in cell["metadata"].get("tags", [])]
+    assert len(checked) >= 0.3 * len(code)
+    for cell in code:
+        for output in cell["outputs"]:
+            assert output["output_type"] != "error"
+            assert output.get("name") != "stderr"
+            data = output.get("data", {})
+            assert "image/svg+xml" not in data
+            if "image/png" in data:
+                picture = base64.b64decode(data["image/png"])
+                assert len(picture) < 300_000
+                assert Image.open(io.BytesIO(picture)).width <= 1600
+                assert cell["metadata"]["mystnb"]["image"]["alt"]
+
+
+def test_nothing_points_outside_the_repository():
+    """Links from one document to another resolve."""
+    for document in [*ROOT.glob("*.md"), *ROOT.glob("book/*.md"), *ROOT.glob("data/*.md")]:
+        for target in re.findall(r"\]\((?!https?:|#)([^)\s]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
