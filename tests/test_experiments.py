@@ -114,7 +114,7 @@ def test_a_training_with_other_settings_needs_another_folder(run, data_root):
 
 
 def test_folders_that_are_no_runs_are_named(run, tmp_path):
-    with pytest.raises(RunError, match="is .* the folder of a run"):
+    with pytest.raises(RunError, match=r"is .* the folder of a run"):
         load_run(tmp_path)
     (tmp_path / CONFIG).write_text((run / CONFIG).read_text())
     with pytest.raises(RunError, match="the folder of a finished run"):

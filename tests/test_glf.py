@@ -128,7 +128,7 @@ def test_parts_that_do_not_fit_are_named():
         GLF(Flat(64, 7), decoder, one_sided_flow(6, 16)).losses(x)
     with pytest.raises(ValueError, match=r"decoder: expected images of shape \(5, 1, 8, 8\).*got \(5, 64\)"):
         GLF(Flat(64, 6), Flat(6, 64), one_sided_flow(6, 16)).losses(x)
-    with pytest.raises(ValueError, match="reconstruction: expected one of .*'ssim'"):
+    with pytest.raises(ValueError, match=r"reconstruction: expected one of .*'ssim'"):
         GLF(Flat(64, 6), decoder, one_sided_flow(6, 16), reconstruction="ssim")
 
 
