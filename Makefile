@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 VENV := .venv
-BIN := $(CURDIR)/$(VENV)/bin
+BIN := $(VENV)/bin
 RUN := runs/quickstart
 HTML := _build/html/index.html
 
@@ -21,14 +21,13 @@ $(VENV)/.installed: pyproject.toml
 
 quickstart: $(VENV)/.installed
 	$(BIN)/glf train --recipe quickstart --out $(RUN)
-	$(BIN)/glf sample $(RUN)
 	$(BIN)/glf sample $(RUN) --plain-noise
 
 book: quickstart
 	rm -rf _build
 	$(BIN)/jupyter-book build . -W -n --keep-going
 	@test -s $(HTML) || { echo "the book was not built: $(HTML) is missing"; exit 1; }
-	@echo "generated digits: $(RUN)/grid.png, without the flow: $(RUN)/plain-noise.png"
+	@echo "generated digits: $(RUN)/samples.png, without the flow: $(RUN)/plain-noise.png"
 	@echo "book: $(CURDIR)/$(HTML)"
 
 lint: $(VENV)/.installed
@@ -40,7 +39,7 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format .
 
 test: lint
-	PATH="$(BIN):$$PATH" $(BIN)/pytest --nbval --durations=10
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest --nbval --durations=10
 
 clean:
 	rm -rf _build runs $(VENV)

@@ -1,11 +1,12 @@
 """Generative Latent Flow and its relatives, small enough to read. See the book for the derivation."""
 
+from glf_minimal.config import TrainConfig
 from glf_minimal.data import ImageDataset, load_dataset
 from glf_minimal.errors import DataError, DivergenceError, GLFError, RecipeError, RunError
 from glf_minimal.flows import AffineCoupling, Flow, Permutation, one_sided_flow, two_sided_flow
 from glf_minimal.models import GLF, Adam, LatentModel, Stage, Update
 from glf_minimal.networks import conv_decoder, conv_encoder, mlp_decoder, mlp_encoder
-from glf_minimal.training import TrainConfig, fit
+from glf_minimal.training import fit
 
 __version__ = "0.1.0"
 

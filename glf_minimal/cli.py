@@ -21,10 +21,17 @@ app = typer.Typer(
 
 
 @app.command()
-def recipes() -> None:
-    """List the recipes that 'glf train' knows."""
-    from glf_minimal.experiments import RECIPES
+def recipes(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A recipe, to see all of its settings.")] = None,
+) -> None:
+    """List the recipes that 'glf train' knows, or show the settings of one."""
+    from glf_minimal.experiments import RECIPES, get_recipe
 
+    if name is not None:
+        for group, settings in get_recipe(name).settings().items():
+            for key, value in settings.items():
+                typer.echo(f"{group}.{key}={json.dumps(value)}")
+        return
     width = max(map(len, RECIPES))
     for recipe in RECIPES.values():
         typer.echo(f"{recipe.name:{width}}  {recipe.summary}  [{recipe.source}]")
@@ -47,15 +54,17 @@ def _parse_settings(assignments: list[str]) -> dict[str, object]:
 @app.command()
 def train(
     recipe: Annotated[str, typer.Option(help="Name of a recipe; 'glf recipes' lists them.")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: runs/RECIPE]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.", show_default="runs/RECIPE")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
     data: Annotated[str | None, typer.Option(help="Data set, or folder:PATH for your own pictures.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Crop and scale the pictures of a folder to this.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, batches and noise.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:0, …")] = None,
-    root: Annotated[Path | None, typer.Option(help="Where data is cached.  [default: $GLF_DATA or data/cache]")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Where data is cached.", show_default="$GLF_DATA or data/cache")
+    ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting, as in model.beta=2.")
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting that 'glf recipes NAME' shows.")
     ] = None,
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
 ) -> None:
@@ -78,8 +87,8 @@ def train(
         history = train_recipe(chosen, out, root)
     except KeyboardInterrupt:
         epoch = checkpoint_epoch(out) if out.is_dir() else 0
-        state = f"{out} keeps the checkpoint of epoch {epoch}" if epoch else "there was no checkpoint yet"
-        typer.echo(f"\nstopped; {state}. The same command goes on from there.", err=True)
+        kept = f"{out} keeps the checkpoint of epoch {epoch}. The same command goes on from there."
+        typer.echo(f"\nstopped; {kept if epoch else 'there was no checkpoint yet, nothing is kept.'}", err=True)
         raise typer.Exit(130) from None
     bookkeeping = ("stage", "epoch", "step", "lr", "seconds")
     terms = ", ".join(f"{name} {value:.2f}" for name, value in history[-1].items() if name not in bookkeeping)
@@ -90,10 +99,10 @@ def train(
 @app.command()
 def sample(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    out: Annotated[Path | None, typer.Option(help="PNG to write.  [default: RUN/grid.png]")] = None,
+    out: Annotated[Path | None, typer.Option(help="PNG to write.", show_default="RUN/grid.png")] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 64,
     temperature: Annotated[float, typer.Option(min=0.0, help="Scale of the noise.")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the noise.")] = 0,
     plain_noise: Annotated[
         bool, typer.Option(help="Leave the flow out and decode the noise itself, to see what the flow does.")
     ] = False,
@@ -102,15 +111,15 @@ def sample(
     """Draw images from a finished run into one PNG."""
     import torch
 
+    from glf_minimal.config import pick_device
     from glf_minimal.experiments import load_run
     from glf_minimal.plotting import save_grid
-    from glf_minimal.training import pick_device
 
     device = pick_device(device)
     model, _ = load_run(run, device)
     out = out or run / ("plain-noise.png" if plain_noise else "grid.png")
-    if out.is_dir() or not out.parent.is_dir():
-        raise typer.BadParameter(f"{out} is not the path of a file in an existing folder", param_hint="--out")
+    if out.suffix.lower() != ".png" or out.is_dir() or not out.parent.is_dir():
+        raise typer.BadParameter(f"{out} is not the path of a .png file in an existing folder", param_hint="--out")
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         if plain_noise:

@@ -7,6 +7,7 @@ written to that cache. Nothing falls back to another data set.
 
 import gzip
 import hashlib
+import http.client
 import os
 import zipfile
 import zlib
@@ -118,6 +119,8 @@ def load_dataset(
     if name.startswith("folder:"):
         if split not in ("train", "test"):
             raise DataError(f"split: a folder of pictures has 'train' and 'test', got {split!r}")
+        if name == "folder:":
+            raise DataError("folder: the path is missing; give folder:PATH, or folder:. for the current folder")
         return _folder(Path(name.removeprefix("folder:")), split, image_size)
     if name not in SHAPES:
         raise DataError(f"unknown data set {name!r}; known: {', '.join(SHAPES)}, and folder:PATH for your own pictures")
@@ -204,7 +207,11 @@ def _torchvision(name: str, split: str, root: Path) -> tuple[np.ndarray, np.ndar
             return images, faces.attr.numpy().astype(np.int64)
         kind = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST, "cifar10": datasets.CIFAR10}[name]
         data = kind(str(downloads), train=split == "train", download=True)
-    except (OSError, RuntimeError) as error:  # torchvision's ways to say that a download failed
+    except (
+        OSError,
+        RuntimeError,
+        http.client.HTTPException,
+    ) as error:  # a failed download can be any of these
         hint = " or, on Debian, 'apt install dataset-fashion-mnist'" if name == "fashion-mnist" else ""
         reason = str(error).strip().splitlines()[0]
         raise DataError(
@@ -220,6 +227,8 @@ def _folder(path: Path, split: str, image_size: int | None) -> ImageDataset:
 
     if not path.is_dir():
         raise DataError(f"folder: {path} is not a folder")
+    if image_size is not None and (type(image_size) is not int or image_size < 1):
+        raise DataError(f"image_size: expected a whole number of pixels, at least 1; got {image_size!r}")
     has_splits = (path / "train").is_dir() and (path / "test").is_dir()
     source = path / split if has_splits else path
     files = sorted(f for f in source.rglob("*") if f.suffix.lower() in PICTURE_ENDINGS and f.is_file())

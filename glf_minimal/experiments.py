@@ -8,23 +8,25 @@ import copy
 import dataclasses
 import difflib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from glf_minimal.config import TrainConfig
 from glf_minimal.data import load_dataset
 from glf_minimal.errors import RecipeError
-from glf_minimal.flows import one_sided_flow, two_sided_flow
+from glf_minimal.flows import Flow, one_sided_flow, two_sided_flow
 from glf_minimal.models import GLF, Adam, LatentModel
 from glf_minimal.networks import conv_decoder, conv_encoder, mlp_decoder, mlp_encoder
 from glf_minimal.runs import CONFIG, WEIGHTS, History
 from glf_minimal.storage import load_weights, read_json, read_tensors
-from glf_minimal.training import TrainConfig, fit
+from glf_minimal.training import fit
 
 NETWORKS = {"conv": (conv_encoder, conv_decoder), "mlp": (mlp_encoder, mlp_decoder)}
 FLOWS = {"one-sided": one_sided_flow, "two-sided": two_sided_flow}
-MODELS = {"glf": GLF}
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ _PAPER_DATA = {  # latent_dim, flow hidden, epochs
     "cifar10": (64, 256, 200),
     "celeba": (64, 256, 40),
 }
+_AUTHORS = "authors' MNIST code"
+_OTHERS = "authors' MNIST code; latent_dim and epochs of an unofficial re-implementation"
 
 
 def _paper_recipes() -> list[Recipe]:
@@ -120,7 +124,7 @@ def _paper_recipes() -> list[Recipe]:
                 Recipe(
                     name=f"{prefix}-{data}",
                     summary=f"{title} on {data}, the paper's convolutional networks",
-                    source="arXiv:1905.10485, Table 1" if stop_gradient else "arXiv:1905.10485, Figure 4",
+                    source=_AUTHORS if data == "mnist" else _OTHERS,
                     data={"name": data},
                     networks=PAPER_CONV | {"latent_dim": latent_dim},
                     flow=PAPER_FLOW | {"hidden": hidden},
@@ -155,7 +159,7 @@ _RECIPES = [
     Recipe(
         name="glf-slides-mnist",
         summary="GLF on mnist, the slide deck's MLPs of 200 units",
-        source="slide deck, Result",
+        source="slide deck; its number of hidden layers is not given, two here",
         data={"name": "mnist"},
         networks=SLIDES_MLP,
         flow=SLIDES_FLOW,
@@ -185,23 +189,43 @@ def _pick(options: dict, settings: dict, key: str, group: str):
     return options[name], rest
 
 
+def build_auto_encoder(
+    settings: dict[str, dict], image_shape: tuple[int, int, int], outputs_per_latent: int = 1
+) -> tuple[nn.Module, nn.Module]:
+    """Encoder and decoder of the settings; a VAE's encoder has 2 outputs per latent, mean and log-variance."""
+    (encoder, decoder), arguments = _pick(NETWORKS, settings["networks"], "family", "networks")
+    latent_dim = arguments.pop("latent_dim")
+    return (
+        encoder(image_shape, outputs_per_latent * latent_dim, **arguments),
+        decoder(image_shape, latent_dim, **arguments),
+    )
+
+
+def build_flow(settings: dict[str, dict]) -> Flow:
+    """The flow of the settings, as long as their latents."""
+    make_flow, arguments = _pick(FLOWS, settings["flow"], "form", "flow")
+    return make_flow(settings["networks"]["latent_dim"], **arguments)
+
+
+def _glf(settings: dict[str, dict], image_shape: tuple[int, int, int], arguments: dict) -> GLF:
+    flow_adam = Adam(**arguments.pop("flow_adam"))
+    return GLF(*build_auto_encoder(settings, image_shape), build_flow(settings), flow_adam=flow_adam, **arguments)
+
+
+# How each kind of model is put together: (all settings, image shape, the model's own arguments) -> model.
+MODELS: dict[str, Callable[[dict, tuple[int, int, int], dict], LatentModel]] = {"glf": _glf}
+
+
 def build_model(settings: dict[str, dict], image_shape: tuple[int, int, int], seed: int = 0) -> LatentModel:
     """Build the model of a recipe's settings for images (C, H, W), its weights drawn from ``seed``."""
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         try:
-            (encoder, decoder), arguments = _pick(NETWORKS, settings["networks"], "family", "networks")
-            latent_dim = arguments.pop("latent_dim")
-            make_flow, flow_arguments = _pick(FLOWS, settings["flow"], "form", "flow")
-            model, model_arguments = _pick(MODELS, settings["model"], "kind", "model")
-            model_arguments["flow_adam"] = Adam(**model_arguments["flow_adam"])
-            return model(
-                encoder(image_shape, latent_dim, **arguments),
-                decoder(image_shape, latent_dim, **arguments),
-                make_flow(latent_dim, **flow_arguments),
-                **model_arguments,
-            )
-        except (KeyError, TypeError, ValueError) as error:
+            build, arguments = _pick(MODELS, settings["model"], "kind", "model")
+            return build(settings, image_shape, arguments)
+        except RecipeError:
+            raise
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise RecipeError(f"the settings do not give a model: {error}") from error
 
 

@@ -7,6 +7,7 @@ checkpoint.safetensors  weights, optimizer state and history, while the training
 model.safetensors       weights and history, once it has ended; takes the checkpoint's place
 """
 
+import json
 import time
 from pathlib import Path
 
@@ -55,7 +56,7 @@ class Run:
         self.model.eval()
         write_csv(self.out / HISTORY, self.history)
         save_grid(self.model.sample(64, generator=torch.Generator().manual_seed(self.seed)), self.out / SAMPLES)
-        metadata, weights = {"epoch": self.epoch, "history": self.history}, self.model.state_dict()
+        metadata, weights = {"history": self.history}, self.model.state_dict()
         if self.finished:
             write_tensors(self.out / WEIGHTS, weights, metadata)
             (self.out / CHECKPOINT).unlink(missing_ok=True)
@@ -72,12 +73,12 @@ class Run:
             return {}
         path = paths[0]
         tensors, metadata = read_tensors(path)
+        optimizers = _under("optimizer/", tensors)
+        if "history" not in metadata or (path.name == CHECKPOINT and not optimizers):
+            raise RunError(f"{path} has no training history or no optimizer; it was not written by a training")
         load_weights(self.model, tensors if path.name == WEIGHTS else _under("model/", tensors), path)
-        try:
-            self.history = metadata["history"]
-        except KeyError as error:
-            raise RunError(f"{path} has no training history; it was not written by this package") from error
-        return _under("optimizer/", tensors)
+        self.history = metadata["history"]
+        return optimizers
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -87,15 +88,16 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def checkpoint_epoch(out: Path) -> int:
     """Epochs done in the checkpoint of a run's folder; 0 where there is none."""
     path = out / CHECKPOINT
-    return read_tensors(path)[1]["epoch"] if path.exists() else 0
+    return len(read_tensors(path)[1].get("history", [])) if path.exists() else 0
 
 
 def claim_folder(out: Path, settings: dict) -> None:
-    """Write ``config.json``, or make sure that the one there describes this same training."""
-    if not (out / CONFIG).exists():
+    """Write ``config.json``; where a training has got somewhere already, first make sure that it is the same one."""
+    if not any((out / name).exists() for name in (CHECKPOINT, WEIGHTS)):
         write_json(out / CONFIG, settings)
         return
-    old, new = _flatten(read_json(out / CONFIG)), _flatten(settings)
+    # Compared as JSON has it: tuples are lists there.
+    old, new = _flatten(read_json(out / CONFIG)), _flatten(json.loads(json.dumps(settings)))
     names = [n for n in old | new if not n.startswith(FREE_SETTINGS) and old.get(n) != new.get(n)]
     if names:
         changes = "; ".join(f"{name} was {old.get(name)!r}, now {new.get(name)!r}" for name in names[:4])

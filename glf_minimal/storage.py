@@ -28,8 +28,11 @@ def atomic(path: Path) -> Iterator[Path]:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"cannot write {path} ({error}); is there space, and may you write there?") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.is_file():
+            temporary.unlink()
 
 
 @contextmanager
@@ -39,8 +42,8 @@ def locked_folder(out: Path) -> Iterator[Path]:
         raise RunError(f"{out} is a file; give the name of a folder, or move the file away")
     try:
         out.mkdir(parents=True, exist_ok=True)
-    except (NotADirectoryError, FileExistsError) as error:
-        raise RunError(f"cannot make the folder {out}: a part of its path is a file") from error
+    except OSError as error:
+        raise RunError(f"cannot make the folder {out} ({error.strerror}); give another one") from error
     lock = FileLock(out / ".lock")
     try:
         lock.acquire(timeout=0)
@@ -61,8 +64,8 @@ def read_json(path: Path) -> dict:
     """Read a JSON object, or say which file is missing or damaged."""
     try:
         content = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise RunError(f"{path} does not exist; is {path.parent} the folder of a run?") from error
+    except OSError as error:
+        raise RunError(f"cannot read {path} ({error.strerror}); is {path.parent} the folder of a run?") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{path} is damaged ({error}); train the run again") from error
     if not isinstance(content, dict):

@@ -1,8 +1,7 @@
 """The one training loop, for every model of this package and for the reader's own."""
 
-import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from glf_minimal.config import TrainConfig, pick_device, uses_bf16
 from glf_minimal.data import ImageDataset
 from glf_minimal.errors import DivergenceError, RecipeError
 from glf_minimal.models.base import LatentModel, Stage, Update
@@ -17,78 +17,6 @@ from glf_minimal.runs import CHECKPOINT, History, Run, checkpoint_epoch, claim_f
 from glf_minimal.storage import locked_folder
 
 STEPS_BETWEEN_CHECKS = 100  # how often the losses, kept on the device, are looked at for NaN
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How long and how to train.
-
-    Args:
-        epochs: passes over the data, all stages together.
-        batch_size: images a step; an incomplete last batch of an epoch is dropped.
-        lr: Adam's learning rate (each part of a model may scale it).
-        schedule: "constant", "cosine" (to 0 over each stage) or "halve" (every ``halve_every`` epochs).
-        halve_every: epochs between halvings, for the schedule of that name.
-        precision: "float32", "bf16" (autocast) or "auto": bf16 where the hardware has it.
-        device: "cpu", "cuda", … or "auto": the GPU if there is one.
-        seed: decides the order of the batches and every random draw during training.
-        checkpoint_seconds: shortest time between two checkpoints; 0 writes one after every epoch.
-        progress: show a progress bar.
-    """
-
-    epochs: int = 30
-    batch_size: int = 128
-    lr: float = 1e-3
-    schedule: str = "constant"
-    halve_every: int = 50
-    precision: str = "auto"
-    device: str = "auto"
-    seed: int = 0
-    checkpoint_seconds: float = 30.0
-    progress: bool = True
-
-    def __post_init__(self):
-        for name, smallest in {"epochs": 1, "batch_size": 1, "halve_every": 1, "seed": 0}.items():
-            if getattr(self, name) < smallest:
-                raise RecipeError(f"{name}: expected at least {smallest}, got {getattr(self, name)}")
-        if not self.lr > 0:
-            raise RecipeError(f"lr: expected a positive number, got {self.lr}")
-        for name, known in {
-            "schedule": ("constant", "cosine", "halve"),
-            "precision": ("auto", "float32", "bf16"),
-        }.items():
-            if getattr(self, name) not in known:
-                raise RecipeError(f"{name}: expected one of {known}, got {getattr(self, name)!r}")
-
-    def lr_factor(self, epoch: int, progress: float) -> float:
-        """What the schedule multiplies the rate by, ``progress`` in [0, 1) into a stage, in its ``epoch``."""
-        if self.schedule == "cosine":
-            return 0.5 * (1 + math.cos(math.pi * progress))
-        return 0.5 ** (epoch // self.halve_every) if self.schedule == "halve" else 1.0
-
-
-def pick_device(name: str = "auto") -> torch.device:
-    """ "auto" is the GPU if there is one, else the CPU."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise RecipeError(f"device: expected 'auto', 'cpu', 'cuda' or 'cuda:0', …; got {name!r}") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise RecipeError(f"device: {name!r} was asked for, but torch sees no GPU here; use 'cpu'")
-    return device
-
-
-def uses_bf16(precision: str, device: torch.device) -> bool:
-    """Whether to train under bf16 autocast. Without bf16 instructions a CPU is many times slower with it."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    cpu_info = Path("/proc/cpuinfo")
-    flags = cpu_info.read_text() if device.type == "cpu" and cpu_info.exists() else ""
-    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def stage_lengths(stages: tuple[Stage, ...], epochs: int) -> list[int]:
@@ -106,8 +34,8 @@ def stage_lengths(stages: tuple[Stage, ...], epochs: int) -> list[int]:
 class _Stepper:
     """One update of a stage with its parameters and its optimizer."""
 
-    def __init__(self, model: LatentModel, update: Update):
-        self.model, self.update = model, update
+    def __init__(self, model: LatentModel, update: Update, only: bool):
+        self.model, self.update, self.only = model, update, only
         self.parameters: dict[str, nn.Parameter] = {}
         groups, seen = [], set()
         for part, adam in update.parts.items():
@@ -117,6 +45,8 @@ class _Stepper:
             self.parameters |= named
             if named:
                 groups.append({"params": list(named.values()), **asdict(adam)})
+        if not seen:
+            raise ValueError(f"the parts {', '.join(update.parts)} have no parameters to train; are they all frozen?")
         self.fused = all(p.device.type in ("cpu", "cuda") for p in seen)
         self.optimizer = torch.optim.Adam(groups, fused=self.fused)
 
@@ -130,7 +60,9 @@ class _Stepper:
                 losses = getattr(self.model, self.update.losses)(x)
             losses["loss"].backward(inputs=list(self.parameters.values()))
             self.optimizer.step()
-        return {name: value.detach() for name, value in losses.items()}
+        # Where several updates take turns, each has a "loss" of its own.
+        prefix = "" if self.only else f"{self.update.losses}."
+        return {prefix + name: value.detach() for name, value in losses.items()}
 
     def state(self) -> dict[str, Tensor]:
         """The optimizer's state as named tensors: "<parameter>/<key>"."""
@@ -152,7 +84,7 @@ class _Stepper:
 def fit(
     model: LatentModel,
     data: ImageDataset | Tensor,
-    config: TrainConfig = TrainConfig(),
+    config: TrainConfig = TrainConfig(),  # noqa: B008 (frozen)
     out: str | Path | None = None,
     settings: dict | None = None,
 ) -> History:
@@ -183,26 +115,47 @@ def fit(
     stage_lengths(
         model.stages, config.epochs
     )  # too few epochs show here, other misfits below, before a file is written
-    model.to(device=device, memory_format=torch.channels_last)
+    _check_batch_norm(model, min(config.batch_size, len(data)))
+    model.to(device)
+    for parameter in model.parameters():
+        if parameter.ndim == 4:  # what convolutions are fastest with
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     data = data.to(device)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         model.eval()
-        for losses in {update.losses for stage in model.stages for update in stage.updates}:
-            getattr(model, losses)(data.batch(slice(2)))
+        _try_out(model, data.batch(slice(2)).to(_dtype(model)))
         if out is None:
             return _fit(Run(model, config.epochs), data, config, device)
         with locked_folder(Path(out)) as folder:
-            claim_folder(folder, _describe(settings or {}, data, config))
+            claim_folder(folder, _describe(model, settings or {}, data, config))
             return _fit(Run(model, config.epochs, folder, config.seed), data, config, device)
 
 
-def _describe(settings: dict, data: ImageDataset, config: TrainConfig) -> dict:
+def _dtype(model: LatentModel) -> torch.dtype:
+    return next(model.parameters()).dtype
+
+
+def _check_batch_norm(model: LatentModel, batch_size: int) -> None:
+    if batch_size == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+        raise RecipeError("batch_size: this model has batch norm, which needs at least 2 images a batch; got 1")
+
+
+def _try_out(model: LatentModel, x: Tensor) -> None:
+    """Run every loss, and see that the decoder gives pixels, so that misfits show before a file is written."""
+    for losses in {update.losses for stage in model.stages for update in stage.updates}:
+        getattr(model, losses)(x)
+    low, high = (bound.item() for bound in model.reconstruct(x).aminmax())
+    if not (low >= 0 and high <= 1):
+        raise ValueError(f"decoder: expected pixels in [0, 1], got {low:.3g} to {high:.3g}; end it with a sigmoid")
+
+
+def _describe(model: LatentModel, settings: dict, data: ImageDataset, config: TrainConfig) -> dict:
     """The content of ``config.json``."""
     from glf_minimal import __version__
 
     versions = {"glf_minimal": __version__, "torch": str(torch.__version__)}
     facts = {"train": asdict(config), "image_shape": list(data.image_shape), "data_sha256": data.digest}
-    return {"data": {"name": data.name}, **settings, **facts, "versions": versions}
+    return {"data": {"name": data.name}, **settings, "built": model.describe(), **facts, "versions": versions}
 
 
 def _fit(run: Run, data: ImageDataset, config: TrainConfig, device: torch.device) -> History:
@@ -210,14 +163,18 @@ def _fit(run: Run, data: ImageDataset, config: TrainConfig, device: torch.device
     stages = run.model.stages
     optimizers = run.resume()
     first = 0
-    with tqdm(total=config.epochs, initial=run.epoch, unit="epoch", disable=not config.progress) as bar:
+    batch_size = min(config.batch_size, len(data))
+    steps = len(data) // batch_size
+    total, done = config.epochs * steps, run.epoch * steps
+    with tqdm(total=total, initial=done, unit="step", disable=not config.progress) as bar:
         for stage, length in zip(stages, stage_lengths(stages, config.epochs), strict=True):
             if run.epoch < first + length:
-                steppers = [_Stepper(run.model, update) for update in stage.updates]
+                steppers = [_Stepper(run.model, update, len(stage.updates) == 1) for update in stage.updates]
                 if run.epoch > first:  # the checkpoint is from within this stage
                     for index, stepper in enumerate(steppers):
                         stepper.load(optimizers, f"{index}/")
-                _train_stage(run, data, config, device, stage, range(first, first + length), steppers, bar)
+                epochs = range(first, first + length)
+                _train_stage(run, data, config, device, stage.name, epochs, steppers, bar, batch_size)
             first += length
     run.model.eval()
     return run.history
@@ -228,15 +185,15 @@ def _train_stage(
     data: ImageDataset,
     config: TrainConfig,
     device: torch.device,
-    stage: Stage,
+    stage: str,
     epochs: range,
     steppers: list[_Stepper],
     bar: tqdm,
+    batch_size: int,
 ) -> None:
-    bf16 = uses_bf16(config.precision, device)
-    batch_size = min(config.batch_size, len(data))
+    bf16, dtype = uses_bf16(config.precision, device), _dtype(run.model)
     steps = len(data) // batch_size
-    trained = {part for update in stage.updates for part in update.parts}
+    trained = {name.split(".")[0] for stepper in steppers for name in stepper.parameters}
     for epoch in range(run.epoch, epochs.stop):
         started = time.perf_counter()
         run.model.train()
@@ -250,18 +207,18 @@ def _train_stage(
         for step in range(steps):
             done = epoch - epochs.start
             lr = config.lr * config.lr_factor(done, (done + step / steps) / len(epochs))
-            x = data.batch(order[step * batch_size : (step + 1) * batch_size])
+            x = data.batch(order[step * batch_size : (step + 1) * batch_size]).to(dtype)
             terms: dict[str, Tensor] = {}
             for stepper in steppers:
                 terms |= stepper.step(x, lr, bf16)
             trace.append(torch.stack([value.float() for value in terms.values()]))
             if (step + 1) % STEPS_BETWEEN_CHECKS == 0 or step + 1 == steps:
                 _check_finite(run, list(terms), trace, epoch * steps + step + 1)
+            bar.update()
         means = dict(zip(terms, torch.stack(trace).double().mean(0).tolist(), strict=True))
-        row = {"stage": stage.name, "epoch": epoch + 1, "step": (epoch + 1) * steps, "lr": lr}
+        row = {"stage": stage, "epoch": epoch + 1, "step": (epoch + 1) * steps, "lr": lr}
         run.history.append(row | {"seconds": time.perf_counter() - started} | means)
-        bar.update()
-        bar.set_postfix({name: f"{mean:.2f}" for name, mean in means.items()})
+        bar.set_postfix({"epoch": epoch + 1} | {name: f"{mean:.2f}" for name, mean in means.items()})
         if run.out and (run.finished or time.monotonic() - run.last_saved >= config.checkpoint_seconds):
             run.save({f"{i}/{n}": t for i, stepper in enumerate(steppers) for n, t in stepper.state().items()})
 
@@ -272,7 +229,9 @@ def _check_finite(run: Run, terms: list[str], trace: list[Tensor], step: int) ->
     bad = (~recent.isfinite()).nonzero().tolist()
     if bad:
         row = bad[0][0]
-        column = min((c for r, c in bad if r == row), key=lambda c: terms[c] == "loss")  # a term rather than the sum
+        column = min(
+            (c for r, c in bad if r == row), key=lambda c: terms[c].endswith("loss")
+        )  # a term rather than the sum
         what = f"{terms[column]} is {recent[row, column].item()} at step {step - len(recent) + row + 1}"
     else:
         broken = [name for name, p in run.model.named_parameters() if not p.isfinite().all()]

@@ -50,12 +50,24 @@ def test_help_reads_well(glf):
         code, out, _ = glf(command, "--help")
         assert code == 0
         assert "--help" in out
+        assert {"train": "runs/RECIPE", "sample": "RUN/grid.png", "recipes": "NAME"}[command] in out
 
 
 def test_recipes_lists_every_recipe(glf):
     code, out, _ = glf("recipes")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == list(RECIPES)
+
+
+def test_recipes_shows_settings_as_set_takes_them(glf, data_root, tmp_path):
+    code, out, _ = glf("recipes", "glf-digits")
+    assert code == 0
+    assert "model.beta=1.0" in out.splitlines()
+    lines = [line for line in out.splitlines() if not line.startswith("train.progress")]
+    changes = [part for line in lines for part in ("--set", line)]
+    out = tmp_path / "run"
+    code, _, err = glf("train", "--recipe", "glf-digits", *changes, "--out", out, "--root", data_root, "--no-progress")
+    assert (code, err) == (0, "")
 
 
 def test_train_and_sample(glf, data_root, tmp_path):
@@ -101,7 +113,11 @@ def test_train_on_a_folder_of_pictures(glf, tmp_path):
         (["train", "--recipe", "glf-digits", "--set", "train.lr=-1"], "lr: expected a positive number"),
         (["train", "--recipe", "glf-digits", "--device", "gpu"], "device: expected"),
         (["train", "--recipe", "quickstart", "--data", "digits", "--set", "networks.family=resnet"], "'resnet'"),
+        (["train", "--recipe", "glf-digits", "--device", "meta"], "device: expected"),
+        (["train", "--recipe", "glf-digits", "--seed", 10**20], "seed: expected less than"),
+        (["train", "--recipe", "glf-digits", "--out", "/proc/run"], "cannot make the folder /proc/run"),
         (["sample", "nowhere"], "is nowhere the folder of a run"),
+        (["sample", sys.executable], "the folder of a run"),
     ],
 )
 def test_errors_are_one_line(glf, arguments, words, tmp_path, data_root, monkeypatch):
@@ -128,7 +144,9 @@ def test_usage_errors(glf, run, tmp_path):
     assert glf("train")[0] == 2
     assert glf("train", "--recipe", "glf-digits", "--set", "beta")[0] == 2
     assert glf("sample", run, "--out", tmp_path / "no" / "folder.png")[0] == 2
+    assert glf("sample", run, "--out", tmp_path / "grid.jpg")[0] == 2
     assert glf("sample", run, "-n", 0)[0] == 2
+    assert glf("sample", run, "--seed", 10**20)[0] == 2
 
 
 def test_a_pickle_in_place_of_the_weights(glf, run, tmp_path):
@@ -147,19 +165,14 @@ def test_a_pickle_in_place_of_the_weights(glf, run, tmp_path):
 
 
 def _start(out, data_root, epochs=60):
-    command = [
-        sys.executable,
-        "-m",
-        "glf_minimal",
-        "train",
-        "--recipe",
-        "glf-digits",
-        "--out",
-        out,
-        "--root",
-        data_root,
-    ]
-    return subprocess.Popen([*command, "--epochs", str(epochs), *QUIET], stderr=subprocess.PIPE, text=True)
+    """A training in a process of its own, which heeds Ctrl-C even if the tests run in the background."""
+    command = [sys.executable, "-m", "glf_minimal", "train", "--recipe", "glf-digits", "--epochs", str(epochs)]
+    return subprocess.Popen(
+        [*command, "--out", out, "--root", data_root, *QUIET],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
 
 
 def _wait_for_checkpoint(process, out, epoch):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from glf_minimal import GLF, one_sided_flow
+from glf_minimal import GLF, Adam, Flow, one_sided_flow
 from glf_minimal.losses import bce, l1, mse
 from glf_minimal.models import LatentModel
 
@@ -64,11 +64,9 @@ def test_scaling_the_latents_shifts_the_best_nll_by_d_log_c(log_c, seed):
 
     torch.manual_seed(seed)
     flow = one_sided_flow(6, 8).double()
+    rescaled = Flow([Scale(), *flow.layers])
     z = torch.randn(10, 6, dtype=torch.float64)
-    log_prob = flow.log_prob(z)
-    eps, log_det = flow(Scale()(z * math.exp(log_c))[0])
-    scaled = -0.5 * (eps.square() + math.log(2 * math.pi)).sum(1) + log_det + Scale()(z)[1]
-    assert torch.allclose(-scaled, -log_prob + 6 * log_c, atol=1e-8)
+    assert torch.allclose(-rescaled.log_prob(math.exp(log_c) * z), -flow.log_prob(z) + 6 * log_c, atol=1e-8)
 
 
 def test_reconstruction_losses_by_hand():
@@ -128,6 +126,14 @@ def test_parts_that_do_not_fit_are_named():
         GLF(Flat(64, 7), decoder, one_sided_flow(6, 16)).losses(x)
     with pytest.raises(ValueError, match=r"decoder: expected images of shape \(5, 1, 8, 8\).*got \(5, 64\)"):
         GLF(Flat(64, 6), Flat(6, 64), one_sided_flow(6, 16)).losses(x)
+    with pytest.raises(ValueError, match=r"encoder: cannot take torch.float32 input of shape \(5, 1, 8, 8\)"):
+        GLF(Flat(49, 6), decoder, one_sided_flow(6, 16)).losses(x)
+    with pytest.raises(ValueError, match=r"decoder: cannot take torch.float32 input of shape \(5, 6\)"):
+        GLF(Flat(64, 6), Flat(7, 64, (1, 8, 8)), one_sided_flow(6, 16)).losses(x)
+    with pytest.raises(ValueError, match="encoder: expected it to return a tensor, got a tuple"):
+        GLF(nn.LSTM(8, 6), decoder, one_sided_flow(6, 16)).losses(x[:, 0])
+    with pytest.raises(ValueError, match=r"betas in \[0, 1\)"):
+        Adam(betas=(2.0, 0.9))
     with pytest.raises(ValueError, match=r"reconstruction: expected one of .*'ssim'"):
         GLF(Flat(64, 6), decoder, one_sided_flow(6, 16), reconstruction="ssim")
 

@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 import glf_minimal
-from glf_minimal import GLF, TrainConfig, fit, mlp_decoder, mlp_encoder
+from glf_minimal import GLF, TrainConfig, experiments, fit, mlp_decoder, mlp_encoder
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -54,19 +54,31 @@ def test_module_files_stay_readable():
 
 def test_contributings_model_trains(digits):
     """The worked example is a real model: it trains in two stages, and its prior learns the latents' spread."""
-    (code,) = code_blocks("CONTRIBUTING.md")
+    code, _ = code_blocks("CONTRIBUTING.md")
     assert len(code.splitlines()) <= 40
     names = {}
     exec(code, names)
     torch.manual_seed(0)
     shape = digits.image_shape
     model = names["GaussianAE"](mlp_encoder(shape, 4, (32,)), mlp_decoder(shape, 4, (32,)), 4)
-    history = fit(model, digits, TrainConfig(epochs=60, batch_size=32, progress=False, precision="float32"))
+    history = fit(model, digits, TrainConfig(epochs=60, batch_size=32, progress=False, device="cpu"))
     assert [row["stage"] for row in history] == ["auto-encoder"] * 30 + ["prior"] * 30
     assert history[29]["recon"] < 0.7 * history[0]["recon"]
     z = model.encode(digits.batch(slice(None)))
     assert torch.allclose(model.prior.log_std.exp(), z.std(0), rtol=0.2)
     assert model.sample(3).shape == (3, *shape)
+
+
+def test_contributings_recipe_trains(data_root, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiments, "MODELS", dict(experiments.MODELS))
+    names = {}
+    for code in code_blocks("CONTRIBUTING.md"):
+        exec(code, names)
+    recipe = names["recipe"].with_settings({"train.progress": False, "train.device": "cpu"})
+    experiments.train_recipe(recipe, tmp_path, data_root)
+    model, _ = experiments.load_run(tmp_path)
+    assert type(model).__name__ == "GaussianAE"
+    assert model.sample(2).shape == (2, 1, 8, 8)
 
 
 def test_readmes_example_runs(tmp_path, monkeypatch):

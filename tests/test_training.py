@@ -7,6 +7,7 @@ import os
 import pytest
 import torch
 from filelock import FileLock
+from torch import nn
 
 from glf_minimal import (
     GLF,
@@ -22,9 +23,10 @@ from glf_minimal import (
     fit,
     two_sided_flow,
 )
+from glf_minimal.config import uses_bf16
 from glf_minimal.runs import CHECKPOINT, CONFIG, HISTORY, SAMPLES, WEIGHTS, checkpoint_epoch
 from glf_minimal.storage import read_tensors, write_tensors
-from glf_minimal.training import stage_lengths, uses_bf16
+from glf_minimal.training import stage_lengths
 
 QUICK = {"batch_size": 64, "lr": 2e-3, "progress": False, "checkpoint_seconds": 0.0, "device": "cpu"}
 QUICK |= {"precision": "float32"}
@@ -82,22 +84,27 @@ def test_same_seed_same_weights_and_untouched_random_state(make_glf, some_digits
     assert any(not torch.equal(runs[0][name], runs[2][name]) for name in runs[0])
 
 
-def test_one_step_is_adams(make_glf, some_digits):
-    """One batch, one step: compared with torch's Adam used by hand, each part with its own settings."""
-    x = some_digits.batch(slice(None))
-    model, twin = make_glf(), make_glf().train()
-    fit(model, some_digits, quick(1, batch_size=len(some_digits)))
+def test_steps_are_adams_with_each_parts_settings(make_glf, some_digits):
+    """Six steps on the whole set, in float64, compared with torch's Adam used by hand."""
+    x = some_digits.batch(slice(None)).double()
+    model, twin = make_glf().double(), make_glf().double().train()
+    flow_adam = Adam(lr_factor=0.5, betas=(0.8, 0.9), eps=1e-6, weight_decay=0.01)
+    model.stages = (Stage("s", (Update({"encoder": Adam(), "decoder": Adam(), "flow": flow_adam}),)),)
+    fit(model, some_digits, quick(6, batch_size=len(some_digits)))
     adam = torch.optim.Adam(
         [
             {"params": [*twin.encoder.parameters(), *twin.decoder.parameters()]},
-            {"params": twin.flow.parameters(), "betas": (0.8, 0.9)},
+            {"params": twin.flow.parameters(), "lr": 1e-3, "betas": (0.8, 0.9), "eps": 1e-6, "weight_decay": 0.01},
         ],
         lr=2e-3,
     )
-    twin.losses(x)["loss"].backward()
-    adam.step()
+    for _ in range(6):
+        adam.zero_grad()
+        twin.losses(x)["loss"].backward()
+        adam.step()
     for (name, ours), theirs in zip(model.named_parameters(), twin.parameters(), strict=True):
-        assert torch.allclose(ours, theirs, atol=2e-4), name
+        assert ours.dtype == torch.float64
+        assert torch.allclose(ours, theirs, atol=1e-9), name
 
 
 class Interrupted(GLF):
@@ -139,7 +146,8 @@ def conv_glf(seed, model=GLF):
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         shape = (1, 8, 8)
-        return model(conv_encoder(shape, 6, 4, 16), conv_decoder(shape, 6, 4, 16), two_sided_flow(6, 8, 2))
+        parts = conv_encoder(shape, 6, 4, 16), conv_decoder(shape, 6, 4, 16), two_sided_flow(6, 8, 2)
+        return model(*parts, flow_adam=Adam(betas=(0.8, 0.9)))
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "halve"])
@@ -181,17 +189,19 @@ def test_the_files_of_a_run(make_glf, some_digits, tmp_path):
 
 
 def test_a_folder_of_another_training_is_refused(make_glf, some_digits, digits, tmp_path):
-    fit(make_glf(), some_digits, quick(), tmp_path, {"beta": 1})
+    fit(make_glf(), some_digits, quick(), tmp_path, {"note": (1, 2)})
     before = {f.name: f.read_bytes() for f in tmp_path.iterdir()}
-    for data, config, settings, words in [
-        (some_digits, quick(epochs=4), {"beta": 1}, r"train\.epochs was 3, now 4"),
-        (some_digits, quick(), {"beta": 2}, "beta was 1, now 2"),
-        (digits, quick(), {"beta": 1}, "data_sha256 was"),
+    for model, data, config, settings, words in [
+        (make_glf(), some_digits, quick(epochs=4), {"note": (1, 2)}, r"train\.epochs was 3, now 4"),
+        (make_glf(), some_digits, quick(), {"note": (1, 3)}, r"note was \[1, 2\], now \[1, 3\]"),
+        (make_glf(), digits, quick(), {"note": (1, 2)}, "data_sha256 was"),
+        (make_glf(beta=9.0), some_digits, quick(), {"note": (1, 2)}, r"built\.beta was 1\.0, now 9\.0"),
+        (make_glf(stop_gradient=False), some_digits, quick(), {"note": (1, 2)}, "stop_gradient was True, now False"),
     ]:
         with pytest.raises(RunError, match=words):
-            fit(make_glf(), data, config, tmp_path, settings)
+            fit(model, data, config, tmp_path, settings)
     assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == before
-    fit(make_glf(), some_digits, quick(progress=True), tmp_path, {"beta": 1})  # this setting may change
+    fit(make_glf(), some_digits, quick(progress=True), tmp_path, {"note": (1, 2)})  # this setting may change
 
 
 def test_weights_of_another_model_are_refused(make_glf, some_digits, tmp_path):
@@ -211,7 +221,7 @@ def test_a_damaged_checkpoint_is_refused(make_glf, some_digits, tmp_path, conten
         fit(model, some_digits, quick(), tmp_path)
     (tmp_path / CHECKPOINT).write_bytes(content)
     with pytest.raises(RunError, match="not an undamaged safetensors file"):
-        fit(make_glf(), some_digits, quick(), tmp_path)
+        fit(make_glf(model=Interrupted), some_digits, quick(), tmp_path)
 
 
 def test_pickled_code_is_refused_and_not_run(make_glf, some_digits, tmp_path):
@@ -225,21 +235,26 @@ def test_pickled_code_is_refused_and_not_run(make_glf, some_digits, tmp_path):
         fit(model, some_digits, quick(), tmp_path)
     torch.save(Malicious(), tmp_path / CHECKPOINT)
     with pytest.raises(RunError, match=r"pickled \.pt or \.ckpt files are refused"):
-        fit(make_glf(), some_digits, quick(), tmp_path)
+        fit(make_glf(model=Interrupted), some_digits, quick(), tmp_path)
     assert not (tmp_path / "owned").exists()
 
 
 def test_foreign_tensors_are_refused(make_glf, some_digits, tmp_path):
-    write_tensors(tmp_path / WEIGHTS, make_glf().state_dict())  # right weights, but no history
+    fit(make_glf(), some_digits, quick(), tmp_path)
+    write_tensors(tmp_path / WEIGHTS, make_glf(seed=2).state_dict())  # weights that fit, but no history
+    model = make_glf()
+    before = weights(model)
     with pytest.raises(RunError, match="no training history"):
-        fit(make_glf(), some_digits, quick(), tmp_path)
+        fit(model, some_digits, quick(), tmp_path)
+    assert_equal_weights(weights(model), before)
 
 
 def test_out_must_be_a_folder_of_ones_own(make_glf, some_digits, tmp_path):
     (tmp_path / "file").write_text("precious")
-    for out in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(RunError, match="is a file"):
-            fit(make_glf(), some_digits, quick(), out)
+    with pytest.raises(RunError, match="is a file"):
+        fit(make_glf(), some_digits, quick(), tmp_path / "file")
+    with pytest.raises(RunError, match=r"cannot make the folder .*Not a directory"):
+        fit(make_glf(), some_digits, quick(), tmp_path / "file" / "run")
     assert (tmp_path / "file").read_text() == "precious"
     (tmp_path / "busy").mkdir()
     with FileLock(tmp_path / "busy" / ".lock"), pytest.raises(RunError, match="another run is writing"):
@@ -247,10 +262,20 @@ def test_out_must_be_a_folder_of_ones_own(make_glf, some_digits, tmp_path):
 
 
 def test_misfits_show_before_anything_is_written(make_glf, tmp_path):
-    with pytest.raises((ValueError, RuntimeError)):
+    images = torch.rand(10, 1, 8, 8)
+    with pytest.raises(ValueError, match=r"encoder: cannot take .*float32 input of shape \(2, 1, 9, 9\)"):
         fit(make_glf(), torch.rand(10, 1, 9, 9), quick(), tmp_path / "run")
     with pytest.raises(ValueError, match=r"in \[0, 1\]"):
-        fit(make_glf(), torch.rand(10, 1, 8, 8) * 255, quick(), tmp_path / "run")
+        fit(make_glf(), 255 * images, quick(), tmp_path / "run")
+    unbounded = make_glf()
+    unbounded.decoder = nn.Sequential(nn.Linear(6, 64), nn.Unflatten(1, (1, 8, 8)))
+    with pytest.raises(ValueError, match=r"decoder: expected pixels in \[0, 1\].*end it with a sigmoid"):
+        fit(unbounded, images, quick(), tmp_path / "run")
+    frozen = make_glf().requires_grad_(False)
+    with pytest.raises(ValueError, match="no parameters to train; are they all frozen"):
+        fit(frozen, images, quick())
+    with pytest.raises(ValueError, match="batch norm, which needs at least 2 images"):
+        fit(conv_glf(0), images[:1], quick(), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -327,6 +352,47 @@ def test_stages_and_updates_move_only_their_parts(make_glf, some_digits):
         assert torch.equal(tensor, start[name]) == (not name.startswith("flow") or name.endswith("order")), name
 
 
+def test_a_pretrained_encoder_can_be_frozen(some_digits):
+    """Its batch norm, too, stays as it was."""
+    model = conv_glf(0)
+    fit(model, some_digits, quick(1))
+    model.encoder.requires_grad_(False)
+    before = weights(model)
+    fit(model, some_digits, quick(1))
+    for name, tensor in weights(model).items():
+        if name.startswith("encoder"):
+            assert torch.equal(tensor, before[name]), name
+    assert any(not torch.equal(t, before[name]) for name, t in weights(model).items() if name.startswith("flow"))
+
+
+def test_a_stage_of_several_updates_reports_each(make_glf, some_digits):
+    class Alternating(TwoStages):
+        def __init__(self, *parts, **arguments):
+            super().__init__(*parts, **arguments)
+            flow = Update({"flow": Adam()}, losses="flow_losses")
+            self.stages = (Stage("both", (Update({"encoder": Adam(), "decoder": Adam()}), flow)),)
+
+    (row,) = fit(make_glf(model=Alternating), some_digits, quick(1))
+    assert {"losses.loss", "losses.recon", "flow_losses.loss", "flow_losses.flow_nll"} <= row.keys()
+    assert row["losses.loss"] != row["flow_losses.loss"]
+
+
+def test_models_with_other_kinds_of_weights_train(some_digits):
+    """Only convolution weights have a channels_last form; a reader's model may have others."""
+    encoder = nn.Sequential(
+        nn.Unflatten(1, (1, 1)), nn.Conv3d(1, 2, (1, 4, 4), (1, 4, 4)), nn.Flatten(), nn.Linear(8, 6)
+    )
+    decoder = nn.Sequential(nn.Linear(6, 64), nn.Sigmoid(), nn.Unflatten(1, (1, 8, 8)))
+    fit(GLF(encoder, decoder, two_sided_flow(6, 8)), some_digits, quick(1))
+
+
+def test_a_stopped_start_does_not_claim_the_folder(make_glf, some_digits, tmp_path):
+    with pytest.raises(DivergenceError):
+        fit(make_glf(), some_digits, quick(lr=1e30), tmp_path)
+    fit(make_glf(), some_digits, quick(), tmp_path)
+    assert json.loads((tmp_path / CONFIG).read_text())["train"]["lr"] == 2e-3
+
+
 def test_tied_parts_share_their_parameters(make_glf, some_digits, tmp_path):
     """A reader's auto-encoder may reuse a parameter; it is moved once, and saved and resumed."""
 
@@ -368,7 +434,16 @@ def test_schedules():
 
 @pytest.mark.parametrize(
     "bad",
-    [{"epochs": 0}, {"batch_size": 0}, {"lr": -1.0}, {"lr": float("nan")}, {"schedule": "step"}, {"precision": "int8"}],
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"lr": -1.0},
+        {"lr": float("nan")},
+        {"lr": float("inf")},
+        {"seed": 2**32},
+        {"schedule": "step"},
+        {"precision": "int8"},
+    ],
 )
 def test_bad_settings_are_named(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
@@ -376,11 +451,11 @@ def test_bad_settings_are_named(bad):
 
 
 def test_a_device_that_is_not_there(make_glf, some_digits):
-    with pytest.raises(ValueError, match="device: expected 'auto'"):
-        fit(make_glf(), some_digits, quick(device="gpu"))
-    if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match="torch sees no GPU"):
-            fit(make_glf(), some_digits, quick(device="cuda"))
+    for device in ("gpu", "meta"):
+        with pytest.raises(ValueError, match="device: expected 'auto'"):
+            fit(make_glf(), some_digits, quick(device=device))
+    with pytest.raises(ValueError, match="torch has no device 'cuda:77' here"):
+        fit(make_glf(), some_digits, quick(device="cuda:77"))
 
 
 def test_bf16_can_be_forced_and_auto_asks_the_hardware(make_glf, some_digits):

@@ -1,7 +1,7 @@
 """What every model of this package has in common, and how a model says how it is to be trained."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,11 @@ class Adam:
     eps: float = 1e-8
     weight_decay: float = 0.0
 
+    def __post_init__(self):
+        first, second = self.betas
+        if not (0 <= first < 1 and 0 <= second < 1 and self.lr_factor > 0 and self.eps > 0 and self.weight_decay >= 0):
+            raise ValueError(f"expected lr_factor > 0, betas in [0, 1), eps > 0 and weight_decay >= 0; got {self}")
+
 
 @dataclass(frozen=True)
 class Update:
@@ -27,7 +32,7 @@ class Update:
 
     Args:
         parts: which sub-modules move, by attribute name, each with its optimizer settings. Gradients
-            reach these parts and no others.
+            reach these parts and no others. A part whose parameters are all frozen stays in eval mode.
         losses: name of the model's method that maps a batch to {"loss": ..., further terms}.
         repeats: how many times in a row, on the same batch (a critic's extra steps).
     """
@@ -55,8 +60,8 @@ class Stage:
 class LatentModel(nn.Module):
     """An auto-encoder that can generate: the interface shared by training, sampling and metrics.
 
-    A subclass gives ``sample_latents``, ``losses`` and ``stages``, and overrides ``encode`` where a latent is more
-    than the encoder's output.
+    A subclass gives ``sample_latents``, ``losses`` and ``stages``; it overrides ``encode`` where a latent is more than
+    the encoder's output, and extends ``describe`` by the settings of its own.
 
     Args:
         encoder: any module, images (N, C, H, W) in [0, 1] -> (N, latent_dim).
@@ -89,7 +94,7 @@ class LatentModel(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) -> latents (N, D), in float32 at least, under autocast too."""
-        z = self.encoder(x)
+        z = self._call("encoder", x)
         if z.shape != (len(x), self.latent_dim):
             raise ValueError(
                 f"encoder: expected latents of shape {(len(x), self.latent_dim)} for {len(x)} images, "
@@ -99,7 +104,30 @@ class LatentModel(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Latents (N, D) -> images (N, C, H, W) in [0, 1]."""
-        return self.decoder(z)
+        return self._call("decoder", z)
+
+    def _call(self, part: str, x: Tensor) -> Tensor:
+        """Run the encoder or the decoder; where it cannot take ``x``, say which one and what it was given."""
+        try:
+            output = getattr(self, part)(x)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            given = f"{x.dtype} input of shape {tuple(x.shape)}"
+            raise ValueError(f"{part}: cannot take {given} ({str(error).splitlines()[0]})") from error
+        if not isinstance(output, Tensor):
+            raise ValueError(f"{part}: expected it to return a tensor, got a {type(output).__name__}")
+        return output
+
+    def describe(self) -> dict:
+        """What, besides its networks, makes this model: JSON-able, kept with a run to tell trainings apart."""
+        loss = getattr(self.reconstruction, "__name__", type(self.reconstruction).__name__)
+        facts = {"class": type(self).__name__, "latent_dim": self.latent_dim, "beta": self.beta, "reconstruction": loss}
+        stages = {
+            stage.name: {"share": stage.share} | {str(i): asdict(update) for i, update in enumerate(stage.updates)}
+            for stage in self.stages
+        }
+        return facts | {"stages": stages}
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Images -> decode(encode(images))."""

@@ -47,6 +47,9 @@ class GLF(LatentModel):
         self.stop_gradient = stop_gradient
         self.stages = (Stage("joint", (Update({"encoder": Adam(), "decoder": Adam(), "flow": flow_adam}),)),)
 
+    def describe(self) -> dict:
+        return super().describe() | {"stop_gradient": self.stop_gradient}
+
     def losses(self, x: Tensor) -> dict[str, Tensor]:
         """Images (N, C, H, W) -> {"loss", "recon", "nll"}, scalars in nats per image; loss = beta * recon + nll."""
         z = self.encode(x)
