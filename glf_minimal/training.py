@@ -112,9 +112,8 @@ def fit(
     """
     data = data if isinstance(data, ImageDataset) else ImageDataset(data)
     device = pick_device(config.device)
-    stage_lengths(
-        model.stages, config.epochs
-    )  # too few epochs show here, other misfits below, before a file is written
+    # Whatever does not fit shows here, before a file is written.
+    stage_lengths(model.stages, config.epochs)
     _check_batch_norm(model, min(config.batch_size, len(data)))
     model.to(device)
     for parameter in model.parameters():
