@@ -218,7 +218,7 @@ MODELS: dict[str, Callable[[dict, tuple[int, int, int], dict], LatentModel]] = {
 
 def build_model(settings: dict[str, dict], image_shape: tuple[int, int, int], seed: int = 0) -> LatentModel:
     """Build the model of a recipe's settings for images (C, H, W), its weights drawn from ``seed``."""
-    with torch.random.fork_rng([]):
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         try:
             build, arguments = _pick(MODELS, settings["model"], "kind", "model")

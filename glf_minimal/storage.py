@@ -49,6 +49,8 @@ def locked_folder(out: Path) -> Iterator[Path]:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise RunError(f"another run is writing to {out}; wait for it, or give another folder") from error
+    except OSError as error:
+        raise RunError(f"cannot write to the folder {out} ({error.strerror}); give another one") from error
     with lock:
         for leftover in out.glob(".*.tmp"):
             leftover.unlink()

@@ -120,18 +120,14 @@ def fit(
         if parameter.ndim == 4:  # what convolutions are fastest with
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     data = data.to(device)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         model.eval()
-        _try_out(model, data.batch(slice(2)).to(_dtype(model)))
+        _try_out(model, data.batch(slice(2)).to(next(model.parameters()).dtype))
         if out is None:
-            return _fit(Run(model, config.epochs), data, config, device)
+            return _Loop(Run(model, config.epochs), data, config, device).run_stages()
         with locked_folder(Path(out)) as folder:
             claim_folder(folder, _describe(model, settings or {}, data, config))
-            return _fit(Run(model, config.epochs, folder, config.seed), data, config, device)
-
-
-def _dtype(model: LatentModel) -> torch.dtype:
-    return next(model.parameters()).dtype
+            return _Loop(Run(model, config.epochs, folder, config.seed), data, config, device).run_stages()
 
 
 def _check_batch_norm(model: LatentModel, batch_size: int) -> None:
@@ -157,86 +153,87 @@ def _describe(model: LatentModel, settings: dict, data: ImageDataset, config: Tr
     return {"data": {"name": data.name}, **settings, "built": model.describe(), **facts, "versions": versions}
 
 
-def _fit(run: Run, data: ImageDataset, config: TrainConfig, device: torch.device) -> History:
-    """All stages, from where the run's folder says that the training stands."""
-    stages = run.model.stages
-    optimizers = run.resume()
-    first = 0
-    batch_size = min(config.batch_size, len(data))
-    steps = len(data) // batch_size
-    total, done = config.epochs * steps, run.epoch * steps
-    with tqdm(total=total, initial=done, unit="step", disable=not config.progress) as bar:
-        for stage, length in zip(stages, stage_lengths(stages, config.epochs), strict=True):
-            if run.epoch < first + length:
-                steppers = [_Stepper(run.model, update, len(stage.updates) == 1) for update in stage.updates]
-                if run.epoch > first:  # the checkpoint is from within this stage
-                    for index, stepper in enumerate(steppers):
-                        stepper.load(optimizers, f"{index}/")
-                epochs = range(first, first + length)
-                _train_stage(run, data, config, device, stage.name, epochs, steppers, bar, batch_size)
-            first += length
-    run.model.eval()
-    return run.history
+class _Loop:
+    """The loop itself: stages, epochs, steps."""
 
+    def __init__(self, run: Run, data: ImageDataset, config: TrainConfig, device: torch.device):
+        self.run, self.model, self.data, self.config, self.device = run, run.model, data, config, device
+        self.batch_size = min(config.batch_size, len(data))
+        self.steps = len(data) // self.batch_size  # an epoch
+        self.bf16 = uses_bf16(config.precision, device)
+        self.dtype = next(run.model.parameters()).dtype
 
-def _train_stage(
-    run: Run,
-    data: ImageDataset,
-    config: TrainConfig,
-    device: torch.device,
-    stage: str,
-    epochs: range,
-    steppers: list[_Stepper],
-    bar: tqdm,
-    batch_size: int,
-) -> None:
-    bf16, dtype = uses_bf16(config.precision, device), _dtype(run.model)
-    steps = len(data) // batch_size
-    trained = {name.split(".")[0] for stepper in steppers for name in stepper.parameters}
-    for epoch in range(run.epoch, epochs.stop):
-        started = time.perf_counter()
-        run.model.train()
-        for name, module in run.model.named_children():
-            module.train(name in trained)
+    def run_stages(self) -> History:
+        """All stages, from where the run's folder says that the training stands."""
+        run, stages, steps = self.run, self.model.stages, self.steps
+        optimizers = run.resume()
+        first = 0
+        hidden = not self.config.progress
+        with tqdm(total=run.epochs * steps, initial=run.epoch * steps, unit="step", disable=hidden) as bar:
+            for stage, length in zip(stages, stage_lengths(stages, run.epochs), strict=True):
+                if run.epoch < first + length:
+                    steppers = [_Stepper(self.model, update, len(stage.updates) == 1) for update in stage.updates]
+                    if run.epoch > first:  # the checkpoint is from within this stage
+                        for index, stepper in enumerate(steppers):
+                            stepper.load(optimizers, f"{index}/")
+                    while run.epoch < first + length:
+                        run.history.append(self._epoch(stage.name, run.epoch - first, length, steppers, bar))
+                        self._save_if_due(steppers)
+                first += length
+        self.model.eval()
+        return run.history
+
+    def _epoch(self, stage: str, done: int, length: int, steppers: list[_Stepper], bar: tqdm) -> dict:
+        """One pass over the data, after ``done`` of the ``length`` epochs of a stage; gives its row of the history."""
+        started, epoch, config = time.perf_counter(), self.run.epoch, self.config
+        self._set_modes(steppers)
         # Each epoch's random numbers depend on the seed and the epoch alone, so a resumed run repeats them.
         seed = int(np.random.SeedSequence((config.seed, epoch)).generate_state(1)[0])
         torch.manual_seed(seed)
-        order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed)).to(device)
+        order = torch.randperm(len(self.data), generator=torch.Generator().manual_seed(seed)).to(self.device)
         trace: list[Tensor] = []
-        for step in range(steps):
-            done = epoch - epochs.start
-            lr = config.lr * config.lr_factor(done, (done + step / steps) / len(epochs))
-            x = data.batch(order[step * batch_size : (step + 1) * batch_size]).to(dtype)
+        for step in range(self.steps):
+            lr = config.lr * config.lr_factor(done, (done + step / self.steps) / length)
+            index = order[step * self.batch_size : (step + 1) * self.batch_size]
+            x = self.data.batch(index).to(self.dtype)
             terms: dict[str, Tensor] = {}
             for stepper in steppers:
-                terms |= stepper.step(x, lr, bf16)
+                terms |= stepper.step(x, lr, self.bf16)
             trace.append(torch.stack([value.float() for value in terms.values()]))
-            if (step + 1) % STEPS_BETWEEN_CHECKS == 0 or step + 1 == steps:
-                _check_finite(run, list(terms), trace, epoch * steps + step + 1)
+            if (step + 1) % STEPS_BETWEEN_CHECKS == 0 or step + 1 == self.steps:
+                self._check_finite(list(terms), trace, epoch * self.steps + step + 1)
             bar.update()
         means = dict(zip(terms, torch.stack(trace).double().mean(0).tolist(), strict=True))
-        row = {"stage": stage, "epoch": epoch + 1, "step": (epoch + 1) * steps, "lr": lr}
-        run.history.append(row | {"seconds": time.perf_counter() - started} | means)
         bar.set_postfix({"epoch": epoch + 1} | {name: f"{mean:.2f}" for name, mean in means.items()})
-        if run.out and (run.finished or time.monotonic() - run.last_saved >= config.checkpoint_seconds):
+        row = {"stage": stage, "epoch": epoch + 1, "step": (epoch + 1) * self.steps, "lr": lr}
+        return row | {"seconds": time.perf_counter() - started} | means
+
+    def _set_modes(self, steppers: list[_Stepper]) -> None:
+        """Train mode for the parts that are trained, eval mode for those that are frozen."""
+        trained = {name.split(".")[0] for stepper in steppers for name in stepper.parameters}
+        self.model.train()
+        for name, part in self.model.named_children():
+            part.train(name in trained)
+
+    def _save_if_due(self, steppers: list[_Stepper]) -> None:
+        run = self.run
+        if run.out and (run.finished or time.monotonic() - run.last_saved >= self.config.checkpoint_seconds):
             run.save({f"{i}/{n}": t for i, stepper in enumerate(steppers) for n, t in stepper.state().items()})
 
-
-def _check_finite(run: Run, terms: list[str], trace: list[Tensor], step: int) -> None:
-    """Raise if one of the latest losses, or a weight, is NaN or infinite. ``step`` is how many are done."""
-    recent = torch.stack(trace[-STEPS_BETWEEN_CHECKS:])
-    bad = (~recent.isfinite()).nonzero().tolist()
-    if bad:
-        row = bad[0][0]
-        column = min(
-            (c for r, c in bad if r == row), key=lambda c: terms[c].endswith("loss")
-        )  # a term rather than the sum
-        what = f"{terms[column]} is {recent[row, column].item()} at step {step - len(recent) + row + 1}"
-    else:
-        broken = [name for name, p in run.model.named_parameters() if not p.isfinite().all()]
-        if not broken:
-            return
-        what = f"the weights {broken[0]} are not finite after step {step}"
-    epoch = checkpoint_epoch(run.out) if run.out else 0
-    back = f"last good checkpoint: {run.out / CHECKPOINT} (epoch {epoch})" if epoch else "no checkpoint was written yet"
-    raise DivergenceError(f"{what} (epoch {run.epoch + 1}); {back}; try a smaller lr")
+    def _check_finite(self, terms: list[str], trace: list[Tensor], step: int) -> None:
+        """Raise if one of the latest losses, or a weight, is NaN or infinite. ``step`` is how many are done."""
+        recent = torch.stack(trace[-STEPS_BETWEEN_CHECKS:])
+        bad = (~recent.isfinite()).nonzero().tolist()
+        if bad:
+            row = bad[0][0]
+            # A term says more than the sum that it spoils.
+            column = min((c for r, c in bad if r == row), key=lambda c: terms[c].endswith("loss"))
+            what = f"{terms[column]} is {recent[row, column].item()} at step {step - len(recent) + row + 1}"
+        else:
+            broken = [name for name, p in self.model.named_parameters() if not p.isfinite().all()]
+            if not broken:
+                return
+            what = f"the weights {broken[0]} are not finite after step {step}"
+        out, epoch = self.run.out, checkpoint_epoch(self.run.out) if self.run.out else 0
+        back = f"last good checkpoint: {out / CHECKPOINT} (epoch {epoch})" if epoch else "no checkpoint was written yet"
+        raise DivergenceError(f"{what} (epoch {self.run.epoch + 1}); {back}; try a smaller lr")
