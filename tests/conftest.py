@@ -2,7 +2,7 @@ import matplotlib
 import pytest
 import torch
 
-from glf_minimal import GLF, Adam, load_dataset, mlp_decoder, mlp_encoder, one_sided_flow
+from glf_minimal import GLF, Adam, ImageDataset, load_dataset, mlp_decoder, mlp_encoder, one_sided_flow
 
 matplotlib.use("Agg")
 
@@ -30,3 +30,8 @@ def make_glf():
             return model(*parts, flow_adam=Adam(betas=(0.8, 0.9)), **arguments)
 
     return make
+
+
+@pytest.fixture
+def some_digits(digits):
+    return ImageDataset(digits.pixels[:320], digits.labels[:320], "some digits")

@@ -118,8 +118,7 @@ def test_two_sided_coupling_equals_freia(dim):
     theirs = SequenceINN(dim)
     for layer in ours.layers:
         if isinstance(layer, Permutation):
-            theirs.append(PermuteRandom)
-            theirs[-1].perm.data, theirs[-1].perm_inv.data = layer.order, layer.order.argsort()
+            _append_permutation(theirs, layer)
             continue
         first, second = layer.move_first.nets, layer.move_second.nets
         theirs.append(RNVPCouplingBlock, subnet_constructor=lambda *_: nn.Identity(), split_len=layer.sizes[0])
@@ -146,13 +145,17 @@ def test_one_sided_coupling_equals_freia(dim):
     theirs = SequenceINN(dim)
     for layer in ours.layers:
         if isinstance(layer, Permutation):
-            theirs.append(PermuteRandom)
-            theirs[-1].perm.data, theirs[-1].perm_inv.data = layer.order, layer.order.argsort()
+            _append_permutation(theirs, layer)
             continue
         settings = {"clamp": 1.0, "clamp_activation": lambda s: s, "split_len": layer.sizes[0]}
         theirs.append(AffineCouplingOneSided, subnet_constructor=lambda *_: nn.Identity(), **settings)
         theirs[-1].subnet = SlideDeckSubnet(layer.move_second.nets[0])
     _assert_same(ours, theirs.double().eval(), dim)
+
+
+def _append_permutation(theirs, layer):
+    theirs.append(PermuteRandom)
+    theirs[-1].perm.data, theirs[-1].perm_inv.data = layer.order, layer.order.argsort()
 
 
 def _assert_same(ours, theirs, dim):

@@ -1,58 +1,33 @@
-"""The training loop: it learns, resumes exactly, runs any declared stages, and says what went wrong."""
+"""The training loop: it learns, runs any declared stages, and says what went wrong."""
 
 import copy
-import json
-import os
 
 import pytest
 import torch
-from filelock import FileLock
 from torch import nn
+from training_helpers import (
+    Interrupted,
+    TwoStages,
+    assert_equal_weights,
+    conv_glf,
+    quick,
+    weights,
+)
 
 from glf_minimal import (
     GLF,
     Adam,
     DivergenceError,
-    ImageDataset,
-    RunError,
     Stage,
     TrainConfig,
     Update,
-    conv_decoder,
-    conv_encoder,
     fit,
     two_sided_flow,
 )
 from glf_minimal.config import uses_bf16
-from glf_minimal.runs import CHECKPOINT, CONFIG, HISTORY, SAMPLES, WEIGHTS, checkpoint_epoch
-from glf_minimal.storage import read_tensors, write_tensors
+from glf_minimal.runs import CHECKPOINT, checkpoint_epoch
+from glf_minimal.storage import read_tensors
 from glf_minimal.training import stage_lengths
-
-QUICK = {"batch_size": 64, "lr": 2e-3, "progress": False, "checkpoint_seconds": 0.0, "device": "cpu"}
-QUICK |= {"precision": "float32"}
-
-
-def quick(epochs=3, **changes):
-    return TrainConfig(epochs=epochs, **{**QUICK, **changes})
-
-
-@pytest.fixture
-def some_digits(digits):
-    return ImageDataset(digits.pixels[:320], digits.labels[:320], "some digits")
-
-
-def weights(model):
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-
-def assert_equal_weights(first, second):
-    assert first.keys() == second.keys()
-    for name in first:
-        assert torch.equal(first[name], second[name]), name
-
-
-def without_seconds(history):
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
 
 
 def test_training_lowers_the_loss_and_reports_it(make_glf, digits):
@@ -105,160 +80,6 @@ def test_steps_are_adams_with_each_parts_settings(make_glf, some_digits):
     for (name, ours), theirs in zip(model.named_parameters(), twin.parameters(), strict=True):
         assert ours.dtype == torch.float64
         assert torch.allclose(ours, theirs, atol=1e-9), name
-
-
-class Interrupted(GLF):
-    """A GLF whose training is stopped with Ctrl-C at one step."""
-
-    stop_at = None
-    steps = 0
-
-    def losses(self, x):
-        self.steps += self.training
-        if self.steps == self.stop_at:
-            raise KeyboardInterrupt
-        return super().losses(x)
-
-
-class Noisy(Interrupted):
-    """Draws from torch's global random state at every step, as a VAE does."""
-
-    def losses(self, x):
-        return super().losses((x + 0.1 * torch.rand_like(x)).clamp(max=1))
-
-
-class TwoStages(Interrupted):
-    """First the auto-encoder, then the flow on frozen latents, and an update of its own within a stage."""
-
-    def __init__(self, *parts, **arguments):
-        super().__init__(*parts, **arguments)
-        self.stages = (
-            Stage("auto-encoder", (Update({"encoder": Adam()}), Update({"decoder": Adam(lr_factor=0.5)}))),
-            Stage("flow", (Update({"flow": Adam()}, losses="flow_losses", repeats=2),), share=2),
-        )
-
-    def flow_losses(self, x):
-        return {"loss": (nll := self.losses(x)["nll"]), "flow_nll": nll}
-
-
-def conv_glf(seed, model=GLF):
-    """Convolutions, batch norm and bf16-free channels_last: everything that has state or a memory format."""
-    with torch.random.fork_rng([]):
-        torch.manual_seed(seed)
-        shape = (1, 8, 8)
-        parts = conv_encoder(shape, 6, 4, 16), conv_decoder(shape, 6, 4, 16), two_sided_flow(6, 8, 2)
-        return model(*parts, flow_adam=Adam(betas=(0.8, 0.9)))
-
-
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "halve"])
-@pytest.mark.parametrize("kind", [Interrupted, Noisy, TwoStages, "conv"])
-@pytest.mark.parametrize("stop_at", [2, 8, 19, 28])
-def test_a_stopped_training_resumes_exactly(make_glf, some_digits, tmp_path, kind, schedule, stop_at):
-    def make():
-        return conv_glf(0, Interrupted) if kind == "conv" else make_glf(model=kind)
-
-    config = quick(6, schedule=schedule, halve_every=2)  # 5 steps an epoch
-    unbroken, stopped, resumed = make(), make(), make()
-    expected = fit(unbroken, some_digits, config)
-    stopped.stop_at = stop_at
-    with pytest.raises(KeyboardInterrupt):
-        fit(stopped, some_digits, config, tmp_path)
-    assert not (tmp_path / WEIGHTS).exists()
-    if kind != TwoStages:  # there the steps are counted otherwise
-        assert checkpoint_epoch(tmp_path) == (stop_at - 1) // 5
-    history = fit(resumed, some_digits, config, tmp_path)
-    assert_equal_weights(weights(resumed), weights(unbroken))
-    assert without_seconds(history) == without_seconds(expected)
-    assert_equal_weights(read_tensors(tmp_path / WEIGHTS)[0], weights(unbroken))
-
-
-def test_the_files_of_a_run(make_glf, some_digits, tmp_path):
-    config = quick()
-    history = fit(make_glf(), some_digits, config, tmp_path / "a" / "run", settings={"note": "mine"})
-    folder = tmp_path / "a" / "run"
-    assert {f.name for f in folder.iterdir()} - {".lock"} == {CONFIG, HISTORY, SAMPLES, WEIGHTS}
-    content = json.loads((folder / CONFIG).read_text())
-    assert content["note"] == "mine"
-    assert content["train"]["epochs"] == 3
-    assert content["data_sha256"] == some_digits.digest
-    assert (folder / HISTORY).read_text().startswith("stage,epoch,step,lr,seconds,loss,recon,nll")
-    assert len((folder / HISTORY).read_text().splitlines()) == 4
-    loaded = make_glf(seed=1)
-    assert fit(loaded, some_digits, config, folder, settings={"note": "mine"}) == history  # nothing left to do
-    assert_equal_weights(weights(loaded), read_tensors(folder / WEIGHTS)[0])
-
-
-def test_a_folder_of_another_training_is_refused(make_glf, some_digits, digits, tmp_path):
-    fit(make_glf(), some_digits, quick(), tmp_path, {"note": (1, 2)})
-    before = {f.name: f.read_bytes() for f in tmp_path.iterdir()}
-    for model, data, config, settings, words in [
-        (make_glf(), some_digits, quick(epochs=4), {"note": (1, 2)}, r"train\.epochs was 3, now 4"),
-        (make_glf(), some_digits, quick(), {"note": (1, 3)}, r"note was \[1, 2\], now \[1, 3\]"),
-        (make_glf(), digits, quick(), {"note": (1, 2)}, "data_sha256 was"),
-        (make_glf(beta=9.0), some_digits, quick(), {"note": (1, 2)}, r"built\.beta was 1\.0, now 9\.0"),
-        (make_glf(stop_gradient=False), some_digits, quick(), {"note": (1, 2)}, "stop_gradient was True, now False"),
-    ]:
-        with pytest.raises(RunError, match=words):
-            fit(model, data, config, tmp_path, settings)
-    assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == before
-    fit(make_glf(), some_digits, quick(progress=True), tmp_path, {"note": (1, 2)})  # this setting may change
-
-
-def test_weights_of_another_model_are_refused(make_glf, some_digits, tmp_path):
-    fit(make_glf(), some_digits, quick(), tmp_path)
-    other = conv_glf(0)
-    before = weights(other)
-    with pytest.raises(RunError, match="holds the weights of another model"):
-        fit(other, some_digits, quick(), tmp_path)
-    assert_equal_weights(weights(other), before)
-
-
-@pytest.mark.parametrize("content", [b"", b"garbage", b"\xff" * 64], ids=["empty", "text", "huge header"])
-def test_a_damaged_checkpoint_is_refused(make_glf, some_digits, tmp_path, content):
-    model = make_glf(model=Interrupted)
-    model.stop_at = 8
-    with pytest.raises(KeyboardInterrupt):
-        fit(model, some_digits, quick(), tmp_path)
-    (tmp_path / CHECKPOINT).write_bytes(content)
-    with pytest.raises(RunError, match="not an undamaged safetensors file"):
-        fit(make_glf(model=Interrupted), some_digits, quick(), tmp_path)
-
-
-def test_pickled_code_is_refused_and_not_run(make_glf, some_digits, tmp_path):
-    class Malicious:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / "owned"),)
-
-    model = make_glf(model=Interrupted)
-    model.stop_at = 8
-    with pytest.raises(KeyboardInterrupt):
-        fit(model, some_digits, quick(), tmp_path)
-    torch.save(Malicious(), tmp_path / CHECKPOINT)
-    with pytest.raises(RunError, match=r"pickled \.pt or \.ckpt files are refused"):
-        fit(make_glf(model=Interrupted), some_digits, quick(), tmp_path)
-    assert not (tmp_path / "owned").exists()
-
-
-def test_foreign_tensors_are_refused(make_glf, some_digits, tmp_path):
-    fit(make_glf(), some_digits, quick(), tmp_path)
-    write_tensors(tmp_path / WEIGHTS, make_glf(seed=2).state_dict())  # weights that fit, but no history
-    model = make_glf()
-    before = weights(model)
-    with pytest.raises(RunError, match="no training history"):
-        fit(model, some_digits, quick(), tmp_path)
-    assert_equal_weights(weights(model), before)
-
-
-def test_out_must_be_a_folder_of_ones_own(make_glf, some_digits, tmp_path):
-    (tmp_path / "file").write_text("precious")
-    with pytest.raises(RunError, match="is a file"):
-        fit(make_glf(), some_digits, quick(), tmp_path / "file")
-    with pytest.raises(RunError, match=r"cannot make the folder .*Not a directory"):
-        fit(make_glf(), some_digits, quick(), tmp_path / "file" / "run")
-    assert (tmp_path / "file").read_text() == "precious"
-    (tmp_path / "busy").mkdir()
-    with FileLock(tmp_path / "busy" / ".lock"), pytest.raises(RunError, match="another run is writing"):
-        fit(make_glf(), some_digits, quick(), tmp_path / "busy")
 
 
 def test_misfits_show_before_anything_is_written(make_glf, tmp_path):
@@ -384,13 +205,6 @@ def test_models_with_other_kinds_of_weights_train(some_digits):
     )
     decoder = nn.Sequential(nn.Linear(6, 64), nn.Sigmoid(), nn.Unflatten(1, (1, 8, 8)))
     fit(GLF(encoder, decoder, two_sided_flow(6, 8)), some_digits, quick(1))
-
-
-def test_a_stopped_start_does_not_claim_the_folder(make_glf, some_digits, tmp_path):
-    with pytest.raises(DivergenceError):
-        fit(make_glf(), some_digits, quick(lr=1e30), tmp_path)
-    fit(make_glf(), some_digits, quick(), tmp_path)
-    assert json.loads((tmp_path / CONFIG).read_text())["train"]["lr"] == 2e-3
 
 
 def test_tied_parts_share_their_parameters(make_glf, some_digits, tmp_path):

@@ -1,0 +1,78 @@
+"""Small models and trainings that several test files use."""
+
+import torch
+
+from glf_minimal import (
+    GLF,
+    Adam,
+    Stage,
+    TrainConfig,
+    Update,
+    conv_decoder,
+    conv_encoder,
+    two_sided_flow,
+)
+
+QUICK = {"batch_size": 64, "lr": 2e-3, "progress": False, "checkpoint_seconds": 0.0, "device": "cpu"}
+QUICK |= {"precision": "float32"}
+
+
+def quick(epochs=3, **changes):
+    return TrainConfig(epochs=epochs, **{**QUICK, **changes})
+
+
+def weights(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def assert_equal_weights(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+def without_seconds(history):
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
+
+
+class Interrupted(GLF):
+    """A GLF whose training is stopped with Ctrl-C at one step."""
+
+    stop_at = None
+    steps = 0
+
+    def losses(self, x):
+        self.steps += self.training
+        if self.steps == self.stop_at:
+            raise KeyboardInterrupt
+        return super().losses(x)
+
+
+class Noisy(Interrupted):
+    """Draws from torch's global random state at every step, as a VAE does."""
+
+    def losses(self, x):
+        return super().losses((x + 0.1 * torch.rand_like(x)).clamp(max=1))
+
+
+class TwoStages(Interrupted):
+    """First the auto-encoder, then the flow on frozen latents, and an update of its own within a stage."""
+
+    def __init__(self, *parts, **arguments):
+        super().__init__(*parts, **arguments)
+        self.stages = (
+            Stage("auto-encoder", (Update({"encoder": Adam()}), Update({"decoder": Adam(lr_factor=0.5)}))),
+            Stage("flow", (Update({"flow": Adam()}, losses="flow_losses", repeats=2),), share=2),
+        )
+
+    def flow_losses(self, x):
+        return {"loss": (nll := self.losses(x)["nll"]), "flow_nll": nll}
+
+
+def conv_glf(seed, model=GLF):
+    """Convolutions, batch norm and bf16-free channels_last: everything that has state or a memory format."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        shape = (1, 8, 8)
+        parts = conv_encoder(shape, 6, 4, 16), conv_decoder(shape, 6, 4, 16), two_sided_flow(6, 8, 2)
+        return model(*parts, flow_adam=Adam(betas=(0.8, 0.9)))
