@@ -70,6 +70,7 @@ def train(
 ) -> None:
     """Train a recipe, or go on with it where it was stopped."""
     from glf_minimal.experiments import get_recipe, train_recipe
+    from glf_minimal.plotting import loss_terms
     from glf_minimal.runs import SAMPLES, checkpoint_epoch
 
     named = {
@@ -90,9 +91,8 @@ def train(
         kept = f"{out} keeps the checkpoint of epoch {epoch}. The same command goes on from there."
         typer.echo(f"\nstopped; {kept if epoch else 'there was no checkpoint yet, nothing is kept.'}", err=True)
         raise typer.Exit(130) from None
-    bookkeeping = ("stage", "epoch", "step", "lr", "seconds")
-    terms = ", ".join(f"{name} {value:.2f}" for name, value in history[-1].items() if name not in bookkeeping)
-    typer.echo(f"{recipe}: {history[-1]['epoch']} epochs, {sum(row['seconds'] for row in history):.0f} s; {terms}")
+    terms = ", ".join(f"{name} {history[-1][name]:.2f}" for name in loss_terms(history[-1:]))
+    typer.echo(f"{recipe}: {len(history)} epochs, {sum(row['seconds'] for row in history):.0f} s; {terms}")
     typer.echo(f"samples: {out / SAMPLES}")
 
 

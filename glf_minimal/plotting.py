@@ -46,6 +46,12 @@ def show_grids(grids: dict[str, Tensor], columns: int | None = None, size: float
     return figure
 
 
+def loss_terms(history: list[dict]) -> list[str]:
+    """The names of the loss terms in a history, in the order in which they first appear."""
+    bookkeeping = {"stage", "epoch", "step", "lr", "seconds"}
+    return list(dict.fromkeys(key for row in history for key in row if key not in bookkeeping))
+
+
 def training_curves(history: list[dict], terms: list[str] | None = None):
     """Plot loss terms (nats per image) over epochs, one panel each; returns the figure.
 
@@ -55,8 +61,7 @@ def training_curves(history: list[dict], terms: list[str] | None = None):
 
     if not history:
         raise ValueError("history: expected at least one epoch, got none")
-    bookkeeping = {"stage", "epoch", "step", "lr", "seconds"}
-    terms = terms or list(dict.fromkeys(key for row in history for key in row if key not in bookkeeping))
+    terms = terms or loss_terms(history)
     figure, axes = plt.subplots(1, len(terms), figsize=(3.6 * len(terms), 2.8), squeeze=False, layout="tight")
     for axis, term in zip(axes[0], terms, strict=True):
         rows = [row for row in history if row.get(term) is not None]
