@@ -135,10 +135,10 @@ def load_dataset(
         images, labels = _fetch(name, split, root)
         try:
             root.mkdir(parents=True, exist_ok=True)
-            with atomic(cache) as temporary, open(temporary, "wb") as file:
-                np.savez(file, images=images, labels=labels)
         except OSError as error:
-            raise DataError(f"cannot write {cache} ({error}); free some space or set another root") from error
+            raise DataError(f"cannot make the folder {root} ({error}); set another root") from error
+        with atomic(cache) as temporary, open(temporary, "wb") as file:
+            np.savez(file, images=images, labels=labels)
     return _read_cache(cache, name)
 
 

@@ -4,7 +4,6 @@ A recipe has five groups of settings: the data set, the networks, the flow, the 
 plain data that goes into a run's ``config.json``, so a run's folder says by itself how to rebuild its model.
 """
 
-import copy
 import dataclasses
 import difflib
 import json
@@ -59,14 +58,15 @@ class Recipe:
         Raises:
             RecipeError: no such setting, or a value of another type.
         """
-        groups = copy.deepcopy({name: getattr(self, name) for name in self.settings()})
-        known = [f"{group}.{key}" for group, settings in self.settings().items() for key in settings]
+        settings = self.settings()
+        known = [f"{group}.{key}" for group, keys in settings.items() for key in keys]
+        groups = {group: dict(getattr(self, group)) for group in settings}
         for name, value in changes.items():
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=3) or known
                 raise RecipeError(f"recipe {self.name} has no setting {name!r}; did you mean {', '.join(close)}?")
             group, key = name.split(".")
-            old = self.settings()[group][key]
+            old = settings[group][key]
             if isinstance(old, float) and type(value) is int:
                 value = float(value)
             if old is not None and type(value) is not type(old):

@@ -34,8 +34,8 @@ def stage_lengths(stages: tuple[Stage, ...], epochs: int) -> list[int]:
 class _Stepper:
     """One update of a stage with its parameters and its optimizer."""
 
-    def __init__(self, model: LatentModel, update: Update, only: bool):
-        self.model, self.update, self.only = model, update, only
+    def __init__(self, model: LatentModel, update: Update, prefix: str):
+        self.model, self.update, self.prefix = model, update, prefix  # the prefix goes before the names of its terms
         self.parameters: dict[str, nn.Parameter] = {}
         groups, seen = [], set()
         for part, adam in update.parts.items():
@@ -60,9 +60,7 @@ class _Stepper:
                 losses = getattr(self.model, self.update.losses)(x)
             losses["loss"].backward(inputs=list(self.parameters.values()))
             self.optimizer.step()
-        # Where several updates take turns, each has a "loss" of its own.
-        prefix = "" if self.only else f"{self.update.losses}."
-        return {prefix + name: value.detach() for name, value in losses.items()}
+        return {self.prefix + name: value.detach() for name, value in losses.items()}
 
     def state(self) -> dict[str, Tensor]:
         """The optimizer's state as named tensors: "<parameter>/<key>"."""
@@ -172,7 +170,7 @@ class _Loop:
         with tqdm(total=run.epochs * steps, initial=run.epoch * steps, unit="step", disable=hidden) as bar:
             for stage, length in zip(stages, stage_lengths(stages, run.epochs), strict=True):
                 if run.epoch < first + length:
-                    steppers = [_Stepper(self.model, update, len(stage.updates) == 1) for update in stage.updates]
+                    steppers = self._steppers(stage)
                     if run.epoch > first:  # the checkpoint is from within this stage
                         for index, stepper in enumerate(steppers):
                             stepper.load(optimizers, f"{index}/")
@@ -182,6 +180,12 @@ class _Loop:
                 first += length
         self.model.eval()
         return run.history
+
+    def _steppers(self, stage: Stage) -> list[_Stepper]:
+        if len(stage.updates) == 1:
+            return [_Stepper(self.model, stage.updates[0], prefix="")]
+        # Where several updates take turns, each has a "loss" of its own.
+        return [_Stepper(self.model, update, prefix=f"{update.losses}.") for update in stage.updates]
 
     def _epoch(self, stage: str, done: int, length: int, steppers: list[_Stepper], bar: tqdm) -> dict:
         """One pass over the data, after ``done`` of the ``length`` epochs of a stage; gives its row of the history."""

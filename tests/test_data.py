@@ -170,16 +170,12 @@ def test_torchvisions_celeba_is_cropped_and_scaled(tmp_path, monkeypatch):
     names = [f"{i:06d}.jpg" for i in range(1, 5)]
     for name in names:
         Image.fromarray(face).save(folder / "img_align_celeba" / name, quality=100, subsampling=0)
-    rows = {name: " ".join(["1", "-1"] * 20) for name in names}
     (folder / "list_eval_partition.txt").write_text("".join(f"{n} {i // 2}\n" for i, n in enumerate(names)))
     (folder / "identity_CelebA.txt").write_text("".join(f"{name} 1\n" for name in names))
-    attributes = " ".join(f"a{i}" for i in range(40))
-    for file, header in (
-        ("list_attr_celeba", attributes),
-        ("list_bbox_celeba", "a b"),
-        ("list_landmarks_align_celeba", "a b"),
-    ):
-        lines = [f"{n} {v}" if file == "list_attr_celeba" else f"{n} 1 2" for n, v in rows.items()]
+    tables = {"list_attr_celeba": [1, -1] * 20, "list_bbox_celeba": [1, 2], "list_landmarks_align_celeba": [1, 2]}
+    for file, row in tables.items():
+        header = " ".join(f"column{i}" for i in range(len(row)))
+        lines = [" ".join(map(str, [name, *row])) for name in names]
         (folder / f"{file}.txt").write_text("\n".join([str(len(names)), header, *lines]) + "\n")
     monkeypatch.setattr(CelebA, "_check_integrity", lambda self: True)
     loaded = load_dataset("celeba", "train", tmp_path)

@@ -115,17 +115,15 @@ def test_log_prob_of_the_identity_is_the_standard_normal():
 def test_two_sided_coupling_equals_freia(dim):
     """FrEIA's RealNVP block (clamp 2, its atan activation) is the authors' form; same weights, same numbers."""
     ours = make_flow("two-sided", dim, seed=7, spread=0.3)
-    theirs = SequenceINN(dim)
-    for layer in ours.layers:
-        if isinstance(layer, Permutation):
-            _append_permutation(theirs, layer)
-            continue
+
+    def append_coupling(theirs, layer):
         first, second = layer.move_first.nets, layer.move_second.nets
         theirs.append(RNVPCouplingBlock, subnet_constructor=lambda *_: nn.Identity(), split_len=layer.sizes[0])
         block = theirs[-1]
         block.subnet_s2, block.subnet_t2 = copy.deepcopy(first[0]), copy.deepcopy(first[1])
         block.subnet_s1, block.subnet_t1 = copy.deepcopy(second[0]), copy.deepcopy(second[1])
-    _assert_same(ours, theirs.double().eval(), dim)
+
+    _assert_equals_freia(ours, append_coupling)
 
 
 @pytest.mark.parametrize("dim", [6, 7])
@@ -142,24 +140,26 @@ def test_one_sided_coupling_equals_freia(dim):
             return torch.cat([F.logsigmoid(a + 2), t * torch.sigmoid(a + 2)], 1)
 
     ours = make_flow("one-sided", dim, seed=8, spread=0.3)
-    theirs = SequenceINN(dim)
-    for layer in ours.layers:
-        if isinstance(layer, Permutation):
-            _append_permutation(theirs, layer)
-            continue
+
+    def append_coupling(theirs, layer):
         settings = {"clamp": 1.0, "clamp_activation": lambda s: s, "split_len": layer.sizes[0]}
         theirs.append(AffineCouplingOneSided, subnet_constructor=lambda *_: nn.Identity(), **settings)
         theirs[-1].subnet = SlideDeckSubnet(layer.move_second.nets[0])
-    _assert_same(ours, theirs.double().eval(), dim)
+
+    _assert_equals_freia(ours, append_coupling)
 
 
-def _append_permutation(theirs, layer):
-    theirs.append(PermuteRandom)
-    theirs[-1].perm.data, theirs[-1].perm_inv.data = layer.order, layer.order.argsort()
-
-
-def _assert_same(ours, theirs, dim):
-    z = torch.randn(16, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+def _assert_equals_freia(ours, append_coupling):
+    """Build FrEIA's sequence from our layers; both directions and their log_dets must agree."""
+    theirs = SequenceINN(ours.dim)
+    for layer in ours.layers:
+        if isinstance(layer, Permutation):
+            theirs.append(PermuteRandom)
+            theirs[-1].perm.data, theirs[-1].perm_inv.data = layer.order, layer.order.argsort()
+        else:
+            append_coupling(theirs, layer)
+    theirs = theirs.double().eval()
+    z = torch.randn(16, ours.dim, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     for backwards in (False, True):
         expected, expected_log_det = theirs(z, rev=backwards)
         got, log_det = ours.inverse(z) if backwards else ours(z)

@@ -13,6 +13,7 @@ from training_helpers import (
     assert_equal_weights,
     conv_glf,
     quick,
+    stop_training,
     weights,
     without_seconds,
 )
@@ -36,9 +37,7 @@ def test_a_stopped_training_resumes_exactly(make_glf, some_digits, tmp_path, kin
     config = quick(6, schedule=schedule, halve_every=2)  # 5 steps an epoch
     unbroken, stopped, resumed = make(), make(), make()
     expected = fit(unbroken, some_digits, config)
-    stopped.stop_at = stop_at
-    with pytest.raises(KeyboardInterrupt):
-        fit(stopped, some_digits, config, tmp_path)
+    stop_training(stopped, some_digits, config, tmp_path, stop_at)
     assert not (tmp_path / WEIGHTS).exists()
     if kind != TwoStages:  # there the steps are counted otherwise
         assert checkpoint_epoch(tmp_path) == (stop_at - 1) // 5
@@ -91,10 +90,7 @@ def test_weights_of_another_model_are_refused(make_glf, some_digits, tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\xff" * 64], ids=["empty", "text", "huge header"])
 def test_a_damaged_checkpoint_is_refused(make_glf, some_digits, tmp_path, content):
-    model = make_glf(model=Interrupted)
-    model.stop_at = 8
-    with pytest.raises(KeyboardInterrupt):
-        fit(model, some_digits, quick(), tmp_path)
+    stop_training(make_glf(model=Interrupted), some_digits, quick(), tmp_path)
     (tmp_path / CHECKPOINT).write_bytes(content)
     with pytest.raises(RunError, match="not an undamaged safetensors file"):
         fit(make_glf(model=Interrupted), some_digits, quick(), tmp_path)
@@ -105,10 +101,7 @@ def test_pickled_code_is_refused_and_not_run(make_glf, some_digits, tmp_path):
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "owned"),)
 
-    model = make_glf(model=Interrupted)
-    model.stop_at = 8
-    with pytest.raises(KeyboardInterrupt):
-        fit(model, some_digits, quick(), tmp_path)
+    stop_training(make_glf(model=Interrupted), some_digits, quick(), tmp_path)
     torch.save(Malicious(), tmp_path / CHECKPOINT)
     with pytest.raises(RunError, match=r"pickled \.pt or \.ckpt files are refused"):
         fit(make_glf(model=Interrupted), some_digits, quick(), tmp_path)

@@ -1,5 +1,6 @@
 """Small models and trainings that several test files use."""
 
+import pytest
 import torch
 
 from glf_minimal import (
@@ -10,6 +11,7 @@ from glf_minimal import (
     Update,
     conv_decoder,
     conv_encoder,
+    fit,
     two_sided_flow,
 )
 
@@ -46,6 +48,13 @@ class Interrupted(GLF):
         if self.steps == self.stop_at:
             raise KeyboardInterrupt
         return super().losses(x)
+
+
+def stop_training(model, data, config, out, at=8):
+    """Press Ctrl-C at a step of an ``Interrupted`` model's training."""
+    model.stop_at = at
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, data, config, out)
 
 
 class Noisy(Interrupted):
