@@ -25,7 +25,7 @@ def recipes(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A recipe, to see all of its settings.")] = None,
 ) -> None:
     """List the recipes that 'glf train' knows, or show the settings of one."""
-    from glf_minimal.experiments import RECIPES, get_recipe
+    from glf_minimal.catalogue import RECIPES, get_recipe
 
     if name is not None:
         for group, settings in get_recipe(name).settings().items():
@@ -69,7 +69,8 @@ def train(
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
 ) -> None:
     """Train a recipe, or go on with it where it was stopped."""
-    from glf_minimal.experiments import get_recipe, train_recipe
+    from glf_minimal.catalogue import get_recipe
+    from glf_minimal.experiments import train_recipe
     from glf_minimal.plotting import loss_terms
     from glf_minimal.runs import SAMPLES, checkpoint_epoch
 

@@ -83,6 +83,12 @@ class ImageDataset:
         pixels = self.pixels[index]
         return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
 
+    def binarized(self) -> "ImageDataset":
+        """The same images with every pixel rounded to 0 or 1."""
+        return ImageDataset(
+            (self.batch(slice(None)) >= 0.5).to(torch.uint8) * 255, self.labels, f"{self.name} (binary)"
+        )
+
     def to(self, device: torch.device | str) -> "ImageDataset":
         """The same data set on another device."""
         labels = None if self.labels is None else self.labels.to(device)

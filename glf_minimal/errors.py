@@ -19,3 +19,7 @@ class RunError(GLFError, RuntimeError):
 
 class DivergenceError(GLFError, ArithmeticError):
     """A loss that is no longer a finite number."""
+
+
+class MetricError(GLFError, ValueError):
+    """Features, weights or packages that a metric cannot be computed from."""

@@ -1,183 +1,44 @@
-"""The recipes: every experiment of the book as data, how one is built, and how a finished run is read back.
+"""From settings to models: how a recipe is built and trained, and how a finished run is read back.
 
 A recipe has five groups of settings: the data set, the networks, the flow, the model and the training. Each is
 plain data that goes into a run's ``config.json``, so a run's folder says by itself how to rebuild its model.
 """
 
-import dataclasses
-import difflib
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from glf_minimal.classifiers import Classifier
 from glf_minimal.config import TrainConfig
-from glf_minimal.data import load_dataset
+from glf_minimal.data import ImageDataset, load_dataset
 from glf_minimal.errors import RecipeError
 from glf_minimal.flows import Flow, one_sided_flow, two_sided_flow
-from glf_minimal.models import GLF, Adam, LatentModel
-from glf_minimal.networks import conv_decoder, conv_encoder, mlp_decoder, mlp_encoder
+from glf_minimal.models import (
+    AAE,
+    AE,
+    GLANN,
+    GLF,
+    VAE,
+    WAEGAN,
+    WAEMMD,
+    Adam,
+    AdvAE,
+    FlowAE,
+    LatentGenerator,
+    LatentModel,
+    Trainable,
+    TwoStageVAE,
+)
+from glf_minimal.networks import Shape, conv_decoder, conv_encoder, mlp, mlp_decoder, mlp_encoder
+from glf_minimal.recipes import Recipe
 from glf_minimal.runs import CONFIG, WEIGHTS, History
 from glf_minimal.storage import load_weights, read_json, read_tensors
 from glf_minimal.training import fit
 
 NETWORKS = {"conv": (conv_encoder, conv_decoder), "mlp": (mlp_encoder, mlp_decoder)}
 FLOWS = {"one-sided": one_sided_flow, "two-sided": two_sided_flow}
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """One experiment.
-
-    Args:
-        name: what ``glf train --recipe`` calls it.
-        summary: one line for ``glf recipes``.
-        source: where its settings come from.
-        data: name of the data set, and image_size for folders.
-        networks: ``family`` ("conv" or "mlp"), ``latent_dim``, and the arguments of that family.
-        flow: ``form`` ("two-sided" or "one-sided") and the arguments of that form.
-        model: ``kind`` and the arguments of that model.
-        train: fields of ``TrainConfig`` that differ from its defaults.
-    """
-
-    name: str
-    summary: str
-    source: str
-    data: dict = field(default_factory=dict)
-    networks: dict = field(default_factory=dict)
-    flow: dict = field(default_factory=dict)
-    model: dict = field(default_factory=dict)
-    train: dict = field(default_factory=dict)
-
-    def with_settings(self, changes: dict[str, object]) -> "Recipe":
-        """A copy with some settings replaced, named "group.key" ("train.epochs", "model.beta").
-
-        Raises:
-            RecipeError: no such setting, or a value of another type.
-        """
-        settings = self.settings()
-        known = [f"{group}.{key}" for group, keys in settings.items() for key in keys]
-        groups = {group: dict(getattr(self, group)) for group in settings}
-        for name, value in changes.items():
-            if name not in known:
-                close = difflib.get_close_matches(name, known, n=3) or known
-                raise RecipeError(f"recipe {self.name} has no setting {name!r}; did you mean {', '.join(close)}?")
-            group, key = name.split(".")
-            old = settings[group][key]
-            if isinstance(old, float) and type(value) is int:
-                value = float(value)
-            if old is not None and type(value) is not type(old):
-                raise RecipeError(
-                    f"{name}: expected a {type(old).__name__} like {json.dumps(old)}, got {json.dumps(value)}"
-                )
-            groups[group][key] = value
-        return dataclasses.replace(self, **groups)
-
-    def settings(self) -> dict[str, dict]:
-        """All settings, defaults of the training filled in."""
-        defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
-        return {
-            "data": {"image_size": None} | self.data,
-            "networks": self.networks,
-            "flow": self.flow,
-            "model": self.model,
-            "train": defaults | self.train,
-        }
-
-
-# The paper's settings, from the authors' released MNIST code; latent sizes and epochs of the other data sets from an
-# unofficial re-implementation.
-PAPER_CONV = {"family": "conv", "latent_dim": 20, "width": 64, "hidden": 1024}
-PAPER_FLOW = {"form": "two-sided", "hidden": 64, "blocks": 4, "batch_norm": True, "small_init": True}
-AUTHORS_FLOW_ADAM = {"betas": [0.8, 0.9], "eps": 1e-6, "weight_decay": 2e-5}
-PAPER_GLF = {
-    "kind": "glf",
-    "beta": 1.0,
-    "reconstruction": "mse",
-    "stop_gradient": True,
-    "flow_adam": AUTHORS_FLOW_ADAM,
-}
-PAPER_TRAIN = {"epochs": 100, "batch_size": 256, "lr": 1e-3, "schedule": "halve", "halve_every": 50}
-SLIDES_MLP = {"family": "mlp", "latent_dim": 40, "hidden": [200, 200], "activation": "ReLU", "batch_norm": False}
-SLIDES_FLOW = {"form": "one-sided", "hidden": 200, "blocks": 4}
-SLIDES_GLF = {"kind": "glf", "beta": 1.0, "reconstruction": "bce", "stop_gradient": True, "flow_adam": {}}
-SLIDES_TRAIN = {"epochs": 15, "batch_size": 64, "lr": 1e-3}
-
-_PAPER_DATA = {  # latent_dim, flow hidden, epochs
-    "mnist": (20, 64, 100),
-    "fashion-mnist": (20, 64, 100),
-    "cifar10": (64, 256, 200),
-    "celeba": (64, 256, 40),
-}
-_AUTHORS = "authors' MNIST code"
-_OTHERS = "authors' MNIST code; latent_dim and epochs of an unofficial re-implementation"
-
-
-def _paper_recipes() -> list[Recipe]:
-    recipes = []
-    for data, (latent_dim, hidden, epochs) in _PAPER_DATA.items():
-        for prefix, title, stop_gradient in (("glf", "GLF", True), ("regularized-glf", "Regularized GLF", False)):
-            recipes.append(
-                Recipe(
-                    name=f"{prefix}-{data}",
-                    summary=f"{title} on {data}, the paper's convolutional networks",
-                    source=_AUTHORS if data == "mnist" else _OTHERS,
-                    data={"name": data},
-                    networks=PAPER_CONV | {"latent_dim": latent_dim},
-                    flow=PAPER_FLOW | {"hidden": hidden},
-                    model=PAPER_GLF | {"stop_gradient": stop_gradient},
-                    train=PAPER_TRAIN | {"epochs": epochs},
-                )
-            )
-    return recipes
-
-
-_RECIPES = [
-    Recipe(
-        name="quickstart",
-        summary="GLF on 5,000 MNIST digits, half-width convolutional networks, about a minute on two cores",
-        source="this book",
-        data={"name": "mnist-5k"},
-        networks=PAPER_CONV | {"latent_dim": 12, "width": 32, "hidden": 256},
-        flow=PAPER_FLOW,
-        model=PAPER_GLF | {"flow_adam": {}},
-        train={"epochs": 30, "batch_size": 128, "lr": 3e-3, "schedule": "cosine"},
-    ),
-    Recipe(
-        name="glf-digits",
-        summary="GLF on scikit-learn's 8x8 digits, small MLPs, a few seconds: for trying things out",
-        source="this book",
-        data={"name": "digits"},
-        networks=SLIDES_MLP | {"latent_dim": 8, "hidden": [64]},
-        flow=SLIDES_FLOW | {"hidden": 64},
-        model=SLIDES_GLF | {"reconstruction": "mse"},
-        train={"epochs": 20, "batch_size": 64, "lr": 2e-3},
-    ),
-    Recipe(
-        name="glf-slides-mnist",
-        summary="GLF on mnist, the slide deck's MLPs of 200 units",
-        source="slide deck; its number of hidden layers is not given, two here",
-        data={"name": "mnist"},
-        networks=SLIDES_MLP,
-        flow=SLIDES_FLOW,
-        model=SLIDES_GLF,
-        train=SLIDES_TRAIN,
-    ),
-    *_paper_recipes(),
-]
-RECIPES = {recipe.name: recipe for recipe in _RECIPES}
-
-
-def get_recipe(name: str) -> Recipe:
-    """Look a recipe up by name."""
-    if name not in RECIPES:
-        close = difflib.get_close_matches(name, RECIPES, n=3)
-        hint = f"; did you mean {' or '.join(close)}?" if close else ""
-        raise RecipeError(f"unknown recipe {name!r}{hint} ('glf recipes' lists them all)")
-    return RECIPES[name]
 
 
 def _pick(options: dict, settings: dict, key: str, group: str):
@@ -189,8 +50,12 @@ def _pick(options: dict, settings: dict, key: str, group: str):
     return options[name], rest
 
 
+# (all settings, image shape, the model's own arguments) -> model
+Builder = Callable[[dict[str, dict], Shape, dict], Trainable]
+
+
 def build_auto_encoder(
-    settings: dict[str, dict], image_shape: tuple[int, int, int], outputs_per_latent: int = 1
+    settings: dict[str, dict], image_shape: Shape, outputs_per_latent: int = 1
 ) -> tuple[nn.Module, nn.Module]:
     """Encoder and decoder of the settings; a VAE's encoder has 2 outputs per latent, mean and log-variance."""
     (encoder, decoder), arguments = _pick(NETWORKS, settings["networks"], "family", "networks")
@@ -207,16 +72,68 @@ def build_flow(settings: dict[str, dict]) -> Flow:
     return make_flow(settings["networks"]["latent_dim"], **arguments)
 
 
-def _glf(settings: dict[str, dict], image_shape: tuple[int, int, int], arguments: dict) -> GLF:
-    flow_adam = Adam(**arguments.pop("flow_adam"))
-    return GLF(*build_auto_encoder(settings, image_shape), build_flow(settings), flow_adam=flow_adam, **arguments)
+def _builder(model: type[LatentModel], needs: str = "latent_dim", outputs_per_latent: int = 1) -> Builder:
+    """How most models are put together: encoder, decoder and ``latent_dim`` or a ``flow``, then the rest by name."""
+
+    def build(settings: dict[str, dict], image_shape: Shape, arguments: dict) -> LatentModel:
+        networks = build_auto_encoder(settings, image_shape, outputs_per_latent)
+        third = build_flow(settings) if needs == "flow" else settings["networks"]["latent_dim"]
+        return model(*networks, third, **_named_parts(settings, arguments))
+
+    return build
 
 
-# How each kind of model is put together: (all settings, image shape, the model's own arguments) -> model.
-MODELS: dict[str, Callable[[dict, tuple[int, int, int], dict], LatentModel]] = {"glf": _glf}
+def _named_parts(settings: dict[str, dict], arguments: dict) -> dict:
+    """Turn the plain data of a model's arguments into the parts that it stands for."""
+    latent_dim, parts = settings["networks"]["latent_dim"], {}
+    for name, value in arguments.items():
+        if name.endswith("_adam"):
+            parts[name] = Adam(**value)
+        elif name == "critic_hidden":
+            parts["critic"] = mlp(latent_dim, value, 1)
+        elif name == "generator_hidden":
+            parts["generator"] = LatentGenerator(latent_dim, value)
+        else:
+            parts[name] = value
+    return parts
 
 
-def build_model(settings: dict[str, dict], image_shape: tuple[int, int, int], seed: int = 0) -> LatentModel:
+def _vae(settings: dict[str, dict], image_shape: Shape, arguments: dict) -> VAE:
+    networks = build_auto_encoder(settings, image_shape, outputs_per_latent=2)
+    flows = {}
+    for name, argument in (("prior", "prior"), ("posterior", "posterior_flow")):
+        make, arguments = _pick({"normal": lambda _: None, "flow": build_flow}, arguments, name, "model")
+        flows[argument] = make(settings)
+    return VAE(*networks, settings["networks"]["latent_dim"], **flows, **_named_parts(settings, arguments))
+
+
+def _glann(settings: dict[str, dict], image_shape: Shape, arguments: dict) -> GLANN:
+    _, decoder = build_auto_encoder(settings, image_shape)
+    named = _named_parts(settings, arguments)
+    return GLANN(named.pop("images"), decoder, settings["networks"]["latent_dim"], **named)
+
+
+def _classifier(settings: dict[str, dict], image_shape: Shape, arguments: dict) -> Classifier:
+    return Classifier(image_shape, **arguments)
+
+
+# How each kind of model is put together.
+MODELS: dict[str, Builder] = {
+    "glf": _builder(GLF, "flow"),
+    "flowae": _builder(FlowAE, "flow"),
+    "vae": _vae,
+    "two-stage-vae": _builder(TwoStageVAE, outputs_per_latent=2),
+    "ae": _builder(AE),
+    "aae": _builder(AAE),
+    "advae": _builder(AdvAE),
+    "wae-gan": _builder(WAEGAN),
+    "wae-mmd": _builder(WAEMMD),
+    "glann": _glann,
+    "classifier": _classifier,
+}
+
+
+def build_model(settings: dict[str, dict], image_shape: Shape, seed: int = 0) -> Trainable:
     """Build the model of a recipe's settings for images (C, H, W), its weights drawn from ``seed``."""
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
@@ -227,6 +144,12 @@ def build_model(settings: dict[str, dict], image_shape: tuple[int, int, int], se
             raise
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise RecipeError(f"the settings do not give a model: {error}") from error
+
+
+def load_data(settings: dict, split: str, root: str | Path | None = None) -> ImageDataset:
+    """A split of the data set that the group "data" of a recipe's settings describes."""
+    data = load_dataset(settings["name"], split, root, settings.get("image_size"))
+    return data.binarized() if settings.get("binarize") else data
 
 
 def train_recipe(recipe: Recipe, out: str | Path, root: str | Path | None = None) -> History:
@@ -242,12 +165,12 @@ def train_recipe(recipe: Recipe, out: str | Path, root: str | Path | None = None
     """
     settings = recipe.settings()
     config = TrainConfig(**settings["train"])
-    data = load_dataset(settings["data"]["name"], "train", root, settings["data"]["image_size"])
+    data = load_data(settings["data"], "train", root)
     model = build_model(settings, data.image_shape, config.seed)
     return fit(model, data, config, out, {"recipe": recipe.name, **settings})
 
 
-def load_run(folder: str | Path, device: str | torch.device = "cpu") -> tuple[LatentModel, dict]:
+def load_run(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Trainable, dict]:
     """Read a finished run: its model, in eval mode, and the content of its ``config.json``."""
     folder = Path(folder)
     config = read_json(folder / CONFIG)

@@ -19,18 +19,26 @@ LOG_2PI = math.log(2 * math.pi)
 MIN_LOG_SCALE = math.log(1e-3)
 
 
+def draw_noise(
+    n: int, dim: int, like: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None
+) -> Tensor:
+    """temperature * eps, eps ~ N(0, I): (n, dim), of the dtype and on the device of ``like``."""
+    device = like.device if generator is None else generator.device
+    return temperature * torch.randn(n, dim, dtype=like.dtype, device=device, generator=generator).to(like.device)
+
+
 class Conditioner(nn.Module):
     """The network of a coupling layer: half of a vector in, raw log-scale ``a`` and shift ``t`` out.
 
     joint=True is one MLP with both outputs (slide deck); joint=False is one MLP each (authors' code).
     """
 
-    def __init__(self, inputs: int, outputs: int, hidden: int, *, joint: bool, batch_norm: bool):
+    def __init__(self, inputs: int, outputs: int, hidden: int, depth: int = 2, *, joint: bool, batch_norm: bool):
         super().__init__()
 
         def mlp(out: int) -> nn.Sequential:
             layers: list[nn.Module] = []
-            for width_in, width_out in pairwise([inputs, hidden, hidden]):
+            for width_in, width_out in pairwise([inputs] + depth * [hidden]):
                 layers += [nn.Linear(width_in, width_out), nn.ReLU()]
                 if batch_norm:
                     layers.append(nn.BatchNorm1d(width_out))
@@ -60,7 +68,8 @@ class AffineCoupling(nn.Module):
 
     Args:
         dim: length D of the latent vectors, at least 2.
-        hidden: width of the two hidden layers of each conditioner.
+        hidden: width of the hidden layers of each conditioner.
+        depth: how many there are.
         scale: "sigmoid" or "soft-clamp".
         two_sided: move one half or both.
         batch_norm: batch norm after each hidden ReLU of the conditioners.
@@ -71,6 +80,7 @@ class AffineCoupling(nn.Module):
         self,
         dim: int,
         hidden: int,
+        depth: int = 2,
         *,
         scale: str = "soft-clamp",
         two_sided: bool = True,
@@ -85,7 +95,7 @@ class AffineCoupling(nn.Module):
         self.dim, self.scale = dim, scale
         self.sizes = [dim - dim // 2, dim // 2]
         first, second = self.sizes
-        settings = {"joint": joint, "batch_norm": batch_norm}
+        settings = {"depth": depth, "joint": joint, "batch_norm": batch_norm}
         self.move_first = Conditioner(second, first, hidden, **settings) if two_sided else None
         self.move_second = Conditioner(first, second, hidden, **settings)
 
@@ -197,18 +207,16 @@ class Flow(nn.Module):
         A ``generator`` makes the draw repeatable; it may live on another device than the flow.
         """
         like = next(self.parameters(), torch.empty(0))
-        device = like.device if generator is None else generator.device
-        eps = torch.randn(n, self.dim, dtype=like.dtype, device=device, generator=generator)
-        return self.inverse(temperature * eps.to(like.device))[0]
+        return self.inverse(draw_noise(n, self.dim, like, temperature, generator))[0]
 
 
-def one_sided_flow(dim: int, hidden: int = 200, blocks: int = 4, seed: int = 0) -> Flow:
+def one_sided_flow(dim: int, hidden: int = 200, blocks: int = 4, seed: int = 0, depth: int = 2) -> Flow:
     """The slide deck's flow: one-sided sigmoid couplings with permutations between them."""
     layers: list[nn.Module] = []
     for block in range(blocks):
         if block > 0:
             layers.append(Permutation(dim, seed + block))
-        layers.append(AffineCoupling(dim, hidden, scale="sigmoid", two_sided=False, joint=True))
+        layers.append(AffineCoupling(dim, hidden, depth, scale="sigmoid", two_sided=False, joint=True))
     return Flow(layers)
 
 

@@ -3,9 +3,14 @@
 Each takes a reconstruction and the image, both (N, C, H, W) in [0, 1], and returns a scalar.
 """
 
+import math
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from glf_minimal.perceptual import NETWORKS, PerceptualLoss
 
 
 def mse(reconstruction: Tensor, x: Tensor) -> Tensor:
@@ -27,4 +32,42 @@ def bce(reconstruction: Tensor, x: Tensor) -> Tensor:
         return F.binary_cross_entropy(reconstruction.to(x.dtype), x, reduction="sum") / len(x)
 
 
-RECONSTRUCTION_LOSSES = {"mse": mse, "l1": l1, "bce": bce}
+class GaussianLikelihood(nn.Module):
+    """-log N(x; x_hat, v I) with the variance v of the decoder, one number for all pixels, learned.
+
+        |x - x_hat|^2 / (2 v) + P/2 log(2 pi v),   P = C H W
+
+    For the best v, the mean squared error per pixel, this is P/2 log(mse per pixel) up to a constant: the weight of
+    the reconstruction then sets itself (Dai & Wipf, arXiv:1903.05789). Any shape (N, ...) will do.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.log_variance = nn.Parameter(torch.zeros(()))
+
+    def forward(self, reconstruction: Tensor, x: Tensor) -> Tensor:
+        pixels = x[0].numel()
+        constant = 0.5 * pixels * (self.log_variance + math.log(2 * math.pi))
+        return 0.5 * mse(reconstruction, x) * (-self.log_variance).exp() + constant
+
+
+RECONSTRUCTION_LOSSES = {"mse": mse, "l1": l1, "bce": bce, "gaussian": GaussianLikelihood}
+
+
+def reconstruction_loss(name: str | Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of a name; a function or module is given back as it is.
+
+    Args:
+        name: "mse", "l1", "bce", "gaussian" (learned variance), or "vgg16" or "squeezenet" (perceptual, see
+            ``glf_minimal.perceptual``), these two perhaps with the path of the weights: "vgg16:PATH".
+    """
+    if not isinstance(name, str):
+        return name
+    network, _, path = name.partition(":")
+    if network in NETWORKS:
+        return PerceptualLoss(network, path or None)
+    if name not in RECONSTRUCTION_LOSSES:
+        known = [*RECONSTRUCTION_LOSSES, *(f"{network}[:PATH]" for network in NETWORKS)]
+        raise ValueError(f"reconstruction: expected one of {', '.join(known)}; got {name!r}")
+    loss = RECONSTRUCTION_LOSSES[name]
+    return loss() if isinstance(loss, type) else loss

@@ -42,6 +42,13 @@ def _mlp(widths: list[int], activation: str, batch_norm: bool) -> list[nn.Module
     return [*layers, nn.Linear(widths[-2], widths[-1])]
 
 
+def mlp(
+    inputs: int, hidden: tuple[int, ...], outputs: int, activation: str = "ReLU", batch_norm: bool = False
+) -> nn.Sequential:
+    """A fully connected network on vectors, (N, inputs) -> (N, outputs): critics, generators of latents."""
+    return nn.Sequential(*_mlp([inputs, *hidden, outputs], activation, batch_norm))
+
+
 def mlp_encoder(
     image_shape: Shape,
     latent_dim: int,

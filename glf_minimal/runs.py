@@ -2,7 +2,7 @@
 
 config.json             every setting, the digest of the data, the versions; written first
 history.csv             one row an epoch
-samples.png             64 samples, always from the same noise
+samples.png             64 samples, always from the same noise (of models that can generate)
 checkpoint.safetensors  weights, optimizer state and history, while the training lasts
 model.safetensors       weights and history, once it has ended; takes the checkpoint's place
 """
@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from glf_minimal.errors import RunError
-from glf_minimal.models.base import LatentModel
+from glf_minimal.models.base import LatentModel, Trainable
 from glf_minimal.plotting import save_grid
 from glf_minimal.storage import load_weights, read_json, read_tensors, write_csv, write_json, write_tensors
 
 CONFIG, HISTORY, SAMPLES = "config.json", "history.csv", "samples.png"
 CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "model.safetensors"
 # Settings that may change between the start of a training and its going on.
-FREE_SETTINGS = ("train.device", "train.progress", "train.checkpoint_seconds", "versions")
+FREE_SETTINGS = ("train.device", "train.progress", "train.checkpoint_seconds", "made_with")
 
 History = list[dict[str, float | int | str]]
 
@@ -37,7 +37,7 @@ class Run:
         seed: of the noise behind samples.png.
     """
 
-    def __init__(self, model: LatentModel, epochs: int, out: Path | None = None, seed: int = 0):
+    def __init__(self, model: Trainable, epochs: int, out: Path | None = None, seed: int = 0):
         self.model, self.epochs, self.out, self.seed = model, epochs, out, seed
         self.history: History = []
         self.last_saved = time.monotonic()
@@ -55,7 +55,8 @@ class Run:
         """Write the outputs, and a checkpoint to go on from or, at the end, the weights that take its place."""
         self.model.eval()
         write_csv(self.out / HISTORY, self.history)
-        save_grid(self.model.sample(64, generator=torch.Generator().manual_seed(self.seed)), self.out / SAMPLES)
+        if isinstance(self.model, LatentModel):
+            save_grid(self.model.sample(64, generator=torch.Generator().manual_seed(self.seed)), self.out / SAMPLES)
         metadata, weights = {"history": self.history}, self.model.state_dict()
         if self.finished:
             write_tensors(self.out / WEIGHTS, weights, metadata)

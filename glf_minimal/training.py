@@ -12,7 +12,8 @@ from tqdm import tqdm
 from glf_minimal.config import TrainConfig, pick_device, uses_bf16
 from glf_minimal.data import ImageDataset
 from glf_minimal.errors import DivergenceError, RecipeError
-from glf_minimal.models.base import LatentModel, Stage, Update
+from glf_minimal.models.base import LatentModel, Stage, Trainable, Update
+from glf_minimal.provenance import git_commit, hardware, versions
 from glf_minimal.runs import CHECKPOINT, History, Run, checkpoint_epoch, claim_folder
 from glf_minimal.storage import locked_folder
 
@@ -34,7 +35,7 @@ def stage_lengths(stages: tuple[Stage, ...], epochs: int) -> list[int]:
 class _Stepper:
     """One update of a stage with its parameters and its optimizer."""
 
-    def __init__(self, model: LatentModel, update: Update, prefix: str):
+    def __init__(self, model: Trainable, update: Update, prefix: str):
         self.model, self.update, self.prefix = model, update, prefix  # the prefix goes before the names of its terms
         self.parameters: dict[str, nn.Parameter] = {}
         groups, seen = [], set()
@@ -50,14 +51,14 @@ class _Stepper:
         self.fused = all(p.device.type in ("cpu", "cuda") for p in seen)
         self.optimizer = torch.optim.Adam(groups, fused=self.fused)
 
-    def step(self, x: Tensor, lr: float, bf16: bool) -> dict[str, Tensor]:
+    def step(self, batch: dict[str, Tensor], lr: float, bf16: bool) -> dict[str, Tensor]:
         """Move the parameters once (or ``repeats`` times); give the detached loss terms."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_factor"]
         for _ in range(self.update.repeats):
             self.optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-                losses = getattr(self.model, self.update.losses)(x)
+            with torch.autocast(batch["images"].device.type, torch.bfloat16, enabled=bf16):
+                losses = _losses(self.model, self.update, batch)
             losses["loss"].backward(inputs=list(self.parameters.values()))
             self.optimizer.step()
         return {self.prefix + name: value.detach() for name, value in losses.items()}
@@ -80,7 +81,7 @@ class _Stepper:
 
 
 def fit(
-    model: LatentModel,
+    model: Trainable,
     data: ImageDataset | Tensor,
     config: TrainConfig = TrainConfig(),  # noqa: B008 (frozen)
     out: str | Path | None = None,
@@ -95,7 +96,7 @@ def fit(
     The model is left on the training's device, in eval mode. torch's global random state is left as it was.
 
     Args:
-        model: any ``LatentModel``.
+        model: any ``LatentModel``, or anything else that is ``Trainable``.
         data: a data set, or a tensor of images (N, C, H, W), float in [0, 1] or uint8.
         config: how long and how.
         out: folder for the files; None writes none.
@@ -120,35 +121,47 @@ def fit(
     data = data.to(device)
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         model.eval()
-        _try_out(model, data.batch(slice(2)).to(next(model.parameters()).dtype))
+        _try_out(model, _batch(data, torch.arange(min(2, len(data)), device=device), next(model.parameters()).dtype))
         if out is None:
             return _Loop(Run(model, config.epochs), data, config, device).run_stages()
         with locked_folder(Path(out)) as folder:
-            claim_folder(folder, _describe(model, settings or {}, data, config))
+            claim_folder(folder, _describe(model, settings or {}, data, config, device))
             return _Loop(Run(model, config.epochs, folder, config.seed), data, config, device).run_stages()
 
 
-def _check_batch_norm(model: LatentModel, batch_size: int) -> None:
+def _check_batch_norm(model: Trainable, batch_size: int) -> None:
     if batch_size == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
         raise RecipeError("batch_size: this model has batch norm, which needs at least 2 images a batch; got 1")
 
 
-def _try_out(model: LatentModel, x: Tensor) -> None:
+def _batch(data: ImageDataset, index: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
+    """What an update can ask for, by name."""
+    batch = {"images": data.batch(index).to(dtype), "index": index}
+    return batch if data.labels is None else batch | {"labels": data.labels[index]}
+
+
+def _losses(model: Trainable, update: Update, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    missing = [name for name in update.inputs if name not in batch]
+    if missing:
+        raise ValueError(f"{type(model).__name__} trains on {missing[0]}, which this data does not have")
+    return getattr(model, update.losses)(*(batch[name] for name in update.inputs))
+
+
+def _try_out(model: Trainable, batch: dict[str, Tensor]) -> None:
     """Run every loss, and see that the decoder gives pixels, so that misfits show before a file is written."""
-    for losses in {update.losses for stage in model.stages for update in stage.updates}:
-        getattr(model, losses)(x)
-    low, high = (bound.item() for bound in model.reconstruct(x).aminmax())
-    if not (low >= 0 and high <= 1):
-        raise ValueError(f"decoder: expected pixels in [0, 1], got {low:.3g} to {high:.3g}; end it with a sigmoid")
+    for update in {update.losses: update for stage in model.stages for update in stage.updates}.values():
+        _losses(model, update, batch)
+    if isinstance(model, LatentModel):
+        low, high = (bound.item() for bound in model.reconstruct(batch["images"]).aminmax())
+        if not (low >= 0 and high <= 1):
+            raise ValueError(f"decoder: expected pixels in [0, 1], got {low:.3g} to {high:.3g}; end it with a sigmoid")
 
 
-def _describe(model: LatentModel, settings: dict, data: ImageDataset, config: TrainConfig) -> dict:
+def _describe(model: Trainable, settings: dict, data: ImageDataset, config: TrainConfig, device: torch.device) -> dict:
     """The content of ``config.json``."""
-    from glf_minimal import __version__
-
-    versions = {"glf_minimal": __version__, "torch": str(torch.__version__)}
+    made_with = {"versions": versions(), "commit": git_commit(), "hardware": hardware(device)}
     facts = {"train": asdict(config), "image_shape": list(data.image_shape), "data_sha256": data.digest}
-    return {"data": {"name": data.name}, **settings, "built": model.describe(), **facts, "versions": versions}
+    return {"data": {"name": data.name}, **settings, "built": model.describe(), **facts, "made_with": made_with}
 
 
 class _Loop:
@@ -176,10 +189,20 @@ class _Loop:
                             stepper.load(optimizers, f"{index}/")
                     while run.epoch < first + length:
                         run.history.append(self._epoch(stage.name, run.epoch - first, length, steppers, bar))
+                        if run.finished:
+                            self._finish()
                         self._save_if_due(steppers)
                 first += length
         self.model.eval()
         return run.history
+
+    def _finish(self) -> None:
+        """Let the model learn from the latents of all training images what no gradient teaches it."""
+        if isinstance(self.model, LatentModel) and self.model.fits_latents:
+            self.model.eval()
+            with torch.no_grad():
+                batches = (_batch(self.data, i, self.dtype) for i in torch.arange(len(self.data)).split(1000))
+                self.model.fit_latents(torch.cat([self.model.encode(batch["images"]) for batch in batches]))
 
     def _steppers(self, stage: Stage) -> list[_Stepper]:
         if len(stage.updates) == 1:
@@ -199,10 +222,10 @@ class _Loop:
         for step in range(self.steps):
             lr = config.lr * config.lr_factor(done, (done + step / self.steps) / length)
             index = order[step * self.batch_size : (step + 1) * self.batch_size]
-            x = self.data.batch(index).to(self.dtype)
+            batch = _batch(self.data, index, self.dtype)
             terms: dict[str, Tensor] = {}
             for stepper in steppers:
-                terms |= stepper.step(x, lr, self.bf16)
+                terms |= stepper.step(batch, lr, self.bf16)
             trace.append(torch.stack([value.float() for value in terms.values()]))
             if (step + 1) % STEPS_BETWEEN_CHECKS == 0 or step + 1 == self.steps:
                 self._check_finite(list(terms), trace, epoch * self.steps + step + 1)

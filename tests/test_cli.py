@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from glf_minimal import cli
-from glf_minimal.experiments import RECIPES
+from glf_minimal.catalogue import RECIPES
 from glf_minimal.runs import CHECKPOINT, WEIGHTS, checkpoint_epoch
 from glf_minimal.storage import read_tensors
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from glf_minimal.losses import RECONSTRUCTION_LOSSES
+from glf_minimal.losses import reconstruction_loss
 
 ReconstructionLoss = Callable[[Tensor, Tensor], Tensor]
 
@@ -35,11 +35,14 @@ class Update:
             reach these parts and no others. A part whose parameters are all frozen stays in eval mode.
         losses: name of the model's method that maps a batch to {"loss": ..., further terms}.
         repeats: how many times in a row, on the same batch (a critic's extra steps).
+        inputs: what of a batch that method is given: "images" (B, C, H, W) in [0, 1], "index" (B,), the places of
+            the images in the data set, "labels" (B,) or (B, K).
     """
 
     parts: dict[str, Adam]
     losses: str = "losses"
     repeats: int = 1
+    inputs: tuple[str, ...] = ("images",)
 
 
 @dataclass(frozen=True)
@@ -57,21 +60,42 @@ class Stage:
     share: float = 1.0
 
 
-class LatentModel(nn.Module):
+class Trainable(nn.Module):
+    """What ``fit`` needs of a model: its stages, its losses, and what to call it."""
+
+    stages: tuple[Stage, ...]
+
+    def losses(self, x: Tensor) -> dict[str, Tensor]:
+        """Images -> {"loss": the scalar to minimize, and the named terms it is made of}, in nats per image."""
+        raise NotImplementedError(f"{type(self).__name__} does not define its losses")
+
+    def describe(self) -> dict:
+        """What, besides its networks, makes this model: JSON-able, kept with a run to tell trainings apart."""
+        stages = {
+            stage.name: {"share": stage.share} | {str(i): asdict(update) for i, update in enumerate(stage.updates)}
+            for stage in self.stages
+        }
+        return {"class": type(self).__name__, "stages": stages}
+
+
+class LatentModel(Trainable):
     """An auto-encoder that can generate: the interface shared by training, sampling and metrics.
 
-    A subclass gives ``sample_latents``, ``losses`` and ``stages``; it overrides ``encode`` where a latent is more than
-    the encoder's output, and extends ``describe`` by the settings of its own.
+    A subclass gives ``stages``, ``losses`` and, as ``prior``, the distribution that it draws latents from (or its own
+    ``sample_latents``); it overrides ``encode`` where a latent is more than the encoder's output, and extends
+    ``describe`` by the settings of its own.
 
     Args:
         encoder: any module, images (N, C, H, W) in [0, 1] -> (N, latent_dim).
         decoder: any module, (N, latent_dim) -> images (N, C, H, W) in [0, 1].
         latent_dim: D, the length of a latent vector.
         beta: weight of the reconstruction term.
-        reconstruction: "mse", "l1", "bce", or a function of (reconstruction, images) -> scalar.
+        reconstruction: a name that ``glf_minimal.losses.reconstruction_loss`` knows, or a function of
+            (reconstruction, images) -> scalar.
     """
 
-    stages: tuple[Stage, ...]
+    prior: nn.Module  # with sample(n, temperature, generator) and, where the density is known, log_prob(z)
+    fits_latents = False
 
     def __init__(
         self,
@@ -82,23 +106,22 @@ class LatentModel(nn.Module):
         reconstruction: str | ReconstructionLoss = "mse",
     ):
         super().__init__()
-        if isinstance(reconstruction, str):
-            if reconstruction not in RECONSTRUCTION_LOSSES:
-                raise ValueError(
-                    f"reconstruction: expected one of {sorted(RECONSTRUCTION_LOSSES)}, got {reconstruction!r}"
-                )
-            reconstruction = RECONSTRUCTION_LOSSES[reconstruction]
         self.encoder, self.decoder = encoder, decoder
         self.latent_dim, self.beta = latent_dim, beta
-        self.reconstruction = reconstruction
+        self.reconstruction = reconstruction_loss(reconstruction)
 
     def encode(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) -> latents (N, D), in float32 at least, under autocast too."""
-        z = self._call("encoder", x)
-        if z.shape != (len(x), self.latent_dim):
+        return self._encoder_output(x, 1)
+
+    def _encoder_output(self, x: Tensor, per_latent: int) -> Tensor:
+        """The encoder's numbers (N, per_latent * D): a VAE's has two per latent."""
+        z, width = self._call("encoder", x), per_latent * self.latent_dim
+        if z.shape != (len(x), width):
+            wanted = "latent_dim" if per_latent == 1 else f"{per_latent} * latent_dim"
             raise ValueError(
-                f"encoder: expected latents of shape {(len(x), self.latent_dim)} for {len(x)} images, "
-                f"got {tuple(z.shape)}; make its output as long as latent_dim"
+                f"encoder: expected latents of shape {(len(x), width)} for {len(x)} images, "
+                f"got {tuple(z.shape)}; make its output as long as {wanted}"
             )
         return z.to(torch.promote_types(z.dtype, torch.float32))
 
@@ -120,14 +143,19 @@ class LatentModel(nn.Module):
         return output
 
     def describe(self) -> dict:
-        """What, besides its networks, makes this model: JSON-able, kept with a run to tell trainings apart."""
         loss = getattr(self.reconstruction, "__name__", type(self.reconstruction).__name__)
-        facts = {"class": type(self).__name__, "latent_dim": self.latent_dim, "beta": self.beta, "reconstruction": loss}
-        stages = {
-            stage.name: {"share": stage.share} | {str(i): asdict(update) for i, update in enumerate(stage.updates)}
-            for stage in self.stages
-        }
-        return facts | {"stages": stages}
+        return super().describe() | {"latent_dim": self.latent_dim, "beta": self.beta, "reconstruction": loss}
+
+    def auto_encoder(self, decoder: Adam = Adam()) -> dict[str, Adam]:
+        """The parts that an update of the auto-encoder moves; a loss with parameters of its own is one of them."""
+        parts = {"encoder": Adam(), "decoder": decoder}
+        loss = self.reconstruction
+        return parts | {"reconstruction": Adam()} if isinstance(loss, nn.Module) and list(loss.parameters()) else parts
+
+    def auto_encoder_losses(self, x: Tensor) -> dict[str, Tensor]:
+        """The reconstruction alone: {"loss", "recon"} in nats per image; loss = beta * recon."""
+        recon = self.reconstruction_loss(self.encode(x), x)
+        return {"loss": self.beta * recon, "recon": recon}
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Images -> decode(encode(images))."""
@@ -140,11 +168,19 @@ class LatentModel(nn.Module):
             raise ValueError(
                 f"decoder: expected images of shape {tuple(x.shape)} like the data, got {tuple(x_hat.shape)}"
             )
-        return self.reconstruction(x_hat, x)
+        return self.reconstruction(x_hat.to(x.dtype), x)
 
     def sample_latents(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """Draw n latents (n, D) from the model's own distribution of latents."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how to sample its latents")
+        if not hasattr(self, "prior"):
+            raise NotImplementedError(f"{type(self).__name__} does not say how to sample its latents")
+        return self.prior.sample(n, temperature, generator)
+
+    def fit_latents(self, z: Tensor) -> None:
+        """Learn from the latents (N, D) of all training images, once, when the last epoch is over.
+
+        Called only where ``fits_latents`` is True: for what is not learned by gradients, such as a Gaussian mixture.
+        """
 
     @torch.no_grad()
     def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
@@ -154,7 +190,3 @@ class LatentModel(nn.Module):
         first: in train mode batch norm would use the statistics of the batch drawn.
         """
         return self.decode(self.sample_latents(n, temperature, generator))
-
-    def losses(self, x: Tensor) -> dict[str, Tensor]:
-        """Images -> {"loss": the scalar to minimize, and the named terms it is made of}, in nats per image."""
-        raise NotImplementedError(f"{type(self).__name__} does not define its losses")

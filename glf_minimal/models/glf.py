@@ -1,6 +1,5 @@
 """Generative Latent Flow (Xiao, Yan & Amit, arXiv:1905.10485)."""
 
-import torch
 from torch import Tensor, nn
 
 from glf_minimal.flows import Flow
@@ -21,7 +20,7 @@ class GLF(LatentModel):
         decoder: any module, latents (N, D) -> images (N, C, H, W) in [0, 1].
         flow: a flow on vectors of length D.
         beta: weight of the reconstruction.
-        reconstruction: "mse", "l1", "bce", or a function of (reconstruction, images) -> scalar.
+        reconstruction: "mse", "l1", "bce", … (``glf_minimal.losses``), or a function of (reconstruction, images).
         stop_gradient: False for regularized GLF.
         flow_adam: the flow's optimizer settings; the auto-encoder has Adam's defaults.
 
@@ -45,7 +44,12 @@ class GLF(LatentModel):
         super().__init__(encoder, decoder, flow.dim, beta, reconstruction)
         self.flow = flow
         self.stop_gradient = stop_gradient
-        self.stages = (Stage("joint", (Update({"encoder": Adam(), "decoder": Adam(), "flow": flow_adam}),)),)
+        self.stages = (Stage("joint", (Update(self.auto_encoder() | {"flow": flow_adam}),)),)
+
+    @property
+    def prior(self) -> Flow:
+        """z = f^-1(eps), eps ~ N(0, I)."""
+        return self.flow
 
     def describe(self) -> dict:
         return super().describe() | {"stop_gradient": self.stop_gradient}
@@ -56,7 +60,3 @@ class GLF(LatentModel):
         recon = self.reconstruction_loss(z, x)
         nll = -self.flow.log_prob(z.detach() if self.stop_gradient else z).mean()
         return {"loss": self.beta * recon + nll, "recon": recon, "nll": nll}
-
-    def sample_latents(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-        """z = f^-1(temperature * eps), eps ~ N(0, I): (n, D)."""
-        return self.flow.sample(n, temperature, generator)

@@ -1,0 +1,259 @@
+"""The recipes of the book: every system of the paper and its companions, in the networks of each source.
+
+A recipe's name is "<system>-<data set>" with the paper's convolutional networks, "<system>-small-mnist" with the same
+at half width, "<system>-slides-mnist" with the slide deck's MLPs and "<system>-report-mnist" with the FlowAE
+report's.
+"""
+
+import difflib
+
+from glf_minimal.errors import RecipeError
+from glf_minimal.recipes import Recipe
+
+# From the authors' released MNIST code.
+PAPER_CONV = {"family": "conv", "latent_dim": 20, "width": 64, "hidden": 1024}
+PAPER_FLOW = {"form": "two-sided", "hidden": 64, "blocks": 4, "batch_norm": True, "small_init": True}
+AUTHORS_FLOW_ADAM = {"betas": [0.8, 0.9], "eps": 1e-6, "weight_decay": 2e-5}
+PAPER_TRAIN = {"epochs": 100, "batch_size": 256, "lr": 1e-3, "schedule": "halve", "halve_every": 50}
+# Latent length, width of the flow and epochs; other data sets than MNIST from an unofficial re-implementation.
+PAPER_DATA = {
+    "mnist": (20, 64, 100),
+    "fashion-mnist": (20, 64, 100),
+    "cifar10": (64, 256, 200),
+    "celeba": (64, 256, 40),
+}
+TRAINING_IMAGES = {"mnist": 60_000, "fashion-mnist": 60_000, "cifar10": 50_000, "celeba": 162_770}
+
+SLIDES_MLP = {"family": "mlp", "latent_dim": 40, "hidden": [200, 200], "activation": "ReLU", "batch_norm": False}
+SLIDES_FLOW = {"form": "one-sided", "hidden": 200, "blocks": 4}
+SLIDES_TRAIN = {"epochs": 15, "batch_size": 64, "lr": 1e-3}
+SLIDES_EPOCHS = {"vae": 50, "vae-flow-posterior": 50, "vae-flow-prior": 19, "glf": 15}  # as the deck reports them
+
+REPORT_MLP = {"family": "mlp", "latent_dim": 10, "hidden": [300, 300], "activation": "ELU", "batch_norm": True}
+REPORT_FLOW = {"form": "one-sided", "hidden": 100, "blocks": 5, "depth": 1}
+
+QUICK_CONV = PAPER_CONV | {"latent_dim": 12, "width": 32, "hidden": 256}
+QUICK_TRAIN = {"batch_size": 128, "lr": 3e-3, "schedule": "cosine"}
+SMALL_TRAIN = {"epochs": 6, "batch_size": 256, "lr": 2e-3, "schedule": "cosine"}
+
+_BETA_AND_LOSS = {"beta": 1.0, "reconstruction": "mse"}
+_FLOW = {"flow_adam": AUTHORS_FLOW_ADAM}
+_GLF = {"kind": "glf", "stop_gradient": True} | _BETA_AND_LOSS | _FLOW
+_VAE = {"kind": "vae", "prior": "normal", "posterior": "normal"} | _BETA_AND_LOSS
+_AE = {"kind": "ae", "components": 0, "latent_penalty": 0.0, "decoder_decay": 0.0} | _BETA_AND_LOSS
+_ADVAE = {
+    "kind": "advae",
+    "gan": "wgan-gp",
+    "generator_hidden": [500, 500],
+    "critic_hidden": [500, 500],
+    "critic_steps": 5,
+    "penalty_weight": 10.0,
+    "gan_adam": {"betas": [0.5, 0.9]},
+    "share": 0.5,
+} | _BETA_AND_LOSS
+_CRITIC = {"critic_hidden": [500, 500], "critic_adam": {"lr_factor": 0.5, "betas": [0.5, 0.999]}}
+_GLANN = {"kind": "glann", "images": 60_000, "generator_hidden": [500, 500], "candidates": 8, "share": 0.5}
+
+# What each system is: title and settings of its model.
+SYSTEMS: dict[str, tuple[str, dict]] = {
+    "glf": ("GLF", _GLF),
+    "regularized-glf": ("Regularized GLF: the flow's likelihood reaches the encoder", _GLF | {"stop_gradient": False}),
+    "glf-perceptual": ("GLF with the perceptual loss on VGG16", _GLF | {"reconstruction": "vgg16"}),
+    "vae": ("VAE", _VAE),
+    "vae-gaussian": ("VAE with learned decoder variance", _VAE | {"reconstruction": "gaussian"}),
+    "vae-flow-prior": ("VAE with a flow prior", _VAE | {"prior": "flow"} | _FLOW),
+    "vae-flow-posterior": ("VAE with a flow posterior", _VAE | {"posterior": "flow"} | _FLOW),
+    "flowae": (
+        "FlowAE: auto-encoder, then a flow on its latents",
+        {"kind": "flowae", "share": 0.5} | _BETA_AND_LOSS | _FLOW,
+    ),
+    "advae": ("AdvAE: auto-encoder, then a WGAN-GP on its latents", _ADVAE),
+    "advae-gan": ("AdvAE with the non-saturating GAN", _ADVAE | {"gan": "non-saturating", "critic_steps": 1}),
+    "aae": ("Adversarial auto-encoder", {"kind": "aae"} | _CRITIC | _BETA_AND_LOSS),
+    "wae-gan": (
+        "Wasserstein auto-encoder, GAN penalty",
+        {"kind": "wae-gan", "penalty_weight": 10.0} | _CRITIC | _BETA_AND_LOSS,
+    ),
+    "wae-mmd": ("Wasserstein auto-encoder, MMD penalty", {"kind": "wae-mmd", "penalty_weight": 10.0} | _BETA_AND_LOSS),
+    "two-stage-vae": (
+        "Two-stage VAE",
+        {"kind": "two-stage-vae", "reconstruction": "gaussian", "hidden": [500, 500], "share": 0.5},
+    ),
+    "ae": ("Auto-encoder decoding plain noise", _AE),
+    "ae-gmm": ("Auto-encoder with a Gaussian mixture", _AE | {"components": 10}),
+    "rae-gmm": (
+        "Regularized auto-encoder (RAE-L2) with a Gaussian mixture",
+        _AE | {"components": 10, "latent_penalty": 0.01, "decoder_decay": 1e-5},
+    ),
+    "glann": ("GLANN: latent optimization and IMLE", _GLANN | _BETA_AND_LOSS),
+    "glann-perceptual": (
+        "GLANN with the perceptual loss on VGG16",
+        _GLANN | _BETA_AND_LOSS | {"reconstruction": "vgg16"},
+    ),
+}
+# Where a system's own settings come from; without an entry, from this book.
+SOURCES = {
+    "glf": "authors' MNIST code",
+    "regularized-glf": "authors' MNIST code",
+    "glf-perceptual": "authors' MNIST code",
+    "vae-flow-prior": "authors' MNIST code for the flow",
+    "vae-flow-posterior": "authors' MNIST code for the flow",
+    "advae": "FlowAE report",
+    "advae-gan": "FlowAE report",
+    "wae-gan": "weight of the penalty as recalled from arXiv:1711.01558, not checked",
+    "wae-mmd": "weight of the penalty as recalled from arXiv:1711.01558, not checked",
+}
+
+
+def _uses_flow(model: dict) -> bool:
+    return "flow_adam" in model
+
+
+def _recipe(system: str, family: str, summary: str, sources: list[str], **groups: dict) -> Recipe:
+    (title, _), data = SYSTEMS[system], groups["data"]["name"]
+    groups["flow"] = groups["flow"] if _uses_flow(groups["model"]) else {}
+    if "images" in groups["model"]:
+        groups["model"] = groups["model"] | {"images": TRAINING_IMAGES[data]}
+    name = "-".join(part for part in (system, family, data) if part)
+    sources = [*sources, *([SOURCES[system]] if system in SOURCES else [])]
+    source = "; ".join(dict.fromkeys(sources))
+    return Recipe(name=name, summary=f"{title}; {data}, {summary}", source=source, **groups)
+
+
+def _paper(system: str, data: str) -> Recipe:
+    latent_dim, hidden, epochs = PAPER_DATA[data]
+    code = "authors' MNIST code"
+    return _recipe(
+        system,
+        "",
+        "the paper's networks",
+        [code] if data == "mnist" else [code, "latent_dim and epochs of an unofficial re-implementation"],
+        data={"name": data},
+        networks=PAPER_CONV | {"latent_dim": latent_dim},
+        flow=PAPER_FLOW | {"hidden": hidden},
+        model=SYSTEMS[system][1],
+        train=PAPER_TRAIN | {"epochs": epochs},
+    )
+
+
+def _small(system: str) -> Recipe:
+    return _recipe(
+        system,
+        "small",
+        "half-width networks, a few minutes on two cores",
+        ["this book"],
+        data={"name": "mnist"},
+        networks=QUICK_CONV | {"latent_dim": 16},
+        flow=PAPER_FLOW,
+        model=SYSTEMS[system][1],
+        train=SMALL_TRAIN,
+    )
+
+
+def _slides(system: str) -> Recipe:
+    model = dict(SYSTEMS[system][1])
+    if model["reconstruction"] == "mse":
+        model["reconstruction"] = "bce"
+    if system == "vae-flow-prior":
+        model["beta"] = 10.0
+    if "flow_adam" in model:
+        model["flow_adam"] = {}
+    return _recipe(
+        system,
+        "slides",
+        "the slide deck's MLPs",
+        ["slide deck; its number of hidden layers is not given, two here"],
+        data={"name": "mnist"},
+        networks=SLIDES_MLP,
+        flow=SLIDES_FLOW,
+        model=model,
+        train=SLIDES_TRAIN | {"epochs": SLIDES_EPOCHS.get(system, 15)},
+    )
+
+
+def _report(system: str) -> Recipe:
+    model = SYSTEMS[system][1] | {"reconstruction": "bce"}
+    widths = REPORT_MLP
+    if "flow_adam" in model:
+        model["flow_adam"] = {}
+    if system.startswith("advae"):
+        model["critic_hidden"] = [20, 20]
+        widths = REPORT_MLP | {"hidden": [500, 500]}
+    if "share" in model:
+        model["share"] = 0.2  # 10 epochs of auto-encoder, then 40
+    return _recipe(
+        system,
+        "report",
+        "binarized, the FlowAE report's MLPs",
+        ["FlowAE report and its public code; rate, batch size and width of the flow are this book's"],
+        data={"name": "mnist", "binarize": True},
+        networks=widths,
+        flow=REPORT_FLOW,
+        model=model,
+        train={"epochs": 50, "batch_size": 128, "lr": 1e-3},
+    )
+
+
+# Classifiers for the Frechet classifier distance: the model's settings and epochs by data set.
+CLASSIFIERS = {
+    "mnist": ({"width": 16, "zoom": 1.1, "shift": 0.07, "flip": False}, 8),
+    "fashion-mnist": ({"width": 16, "zoom": 1.1, "shift": 0.05, "flip": True}, 12),
+    "cifar10": ({"width": 32, "zoom": 1.2, "shift": 0.1, "flip": True}, 10),
+    # Zoomed by up to 1.7, so that whole frames (178 x 218) and the centre crop (140 x 140) are both familiar.
+    "celeba": ({"width": 24, "zoom": 1.7, "shift": 0.05, "flip": True, "stride": 2}, 8),
+}
+
+
+def _classifier(data: str) -> Recipe:
+    settings, epochs = CLASSIFIERS[data]
+    labels = {"classes": 5, "attributes": True} if data == "celeba" else {"classes": 10, "attributes": False}
+    return Recipe(
+        name=f"classifier-{data}",
+        summary=f"The classifier behind the FCD of {data}",
+        source="this book",
+        data={"name": data},
+        model={"kind": "classifier", "stride": 1} | labels | settings,
+        train={"epochs": epochs, "batch_size": 128, "lr": 2e-3, "schedule": "cosine"},
+    )
+
+
+_QUICK = [
+    Recipe(
+        name="quickstart",
+        summary="GLF on 5,000 MNIST digits, half-width convolutional networks, about a minute on two cores",
+        source="this book",
+        data={"name": "mnist-5k"},
+        networks=QUICK_CONV,
+        flow=PAPER_FLOW,
+        model=_GLF | {"flow_adam": {}},
+        train=QUICK_TRAIN | {"epochs": 30},
+    ),
+    Recipe(
+        name="glf-digits",
+        summary="GLF on scikit-learn's 8x8 digits, small MLPs, a few seconds: for trying things out",
+        source="this book",
+        data={"name": "digits"},
+        networks=SLIDES_MLP | {"latent_dim": 8, "hidden": [64]},
+        flow=SLIDES_FLOW | {"hidden": 64},
+        model=_GLF | {"flow_adam": {}},
+        train={"epochs": 20, "batch_size": 64, "lr": 2e-3},
+    ),
+]
+_ALL = [
+    *_QUICK,
+    *(_paper(system, data) for data in PAPER_DATA for system in SYSTEMS),
+    *(_small(system) for system in SYSTEMS),
+    *(_slides(system) for system in SYSTEMS),
+    *(_report(system) for system in ("vae", "flowae", "advae", "advae-gan", "aae")),
+    *(_classifier(data) for data in CLASSIFIERS),
+]
+RECIPES = {recipe.name: recipe for recipe in _ALL}
+
+
+def get_recipe(name: str) -> Recipe:
+    """Look a recipe up by name."""
+    if name not in RECIPES:
+        close = difflib.get_close_matches(name, RECIPES, n=3)
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        raise RecipeError(f"unknown recipe {name!r}{hint} ('glf recipes' lists them all)")
+    return RECIPES[name]

@@ -1,0 +1,107 @@
+"""The small classifiers whose features the Fréchet classifier distance (FCD) compares.
+
+One residual network for all data sets. They are trained by ``fit`` with the recipes ``classifier-<data set>``; the
+weights of this package lie in ``glf_minimal/weights`` in half precision, with their test accuracy in the header.
+"""
+
+import math
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from glf_minimal.models.base import Adam, Stage, Trainable, Update
+
+WEIGHTS_FOLDER = Path(__file__).parent / "weights"
+
+
+class ResidualBlock(nn.Module):
+    """x -> relu(conv-bn-relu-conv-bn(x) + shortcut(x)); a stride of 2 halves the sides (He et al. 2016)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self.shortcut = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.body(x) + self.shortcut(x))
+
+
+class Classifier(Trainable):
+    """A residual network of three blocks.
+
+    Args:
+        image_shape: (C, H, W) of the images.
+        classes: how many classes, or, for binary attributes, how many attributes.
+        width: channels of the first block; the next two have twice and four times as many.
+        stride: of the first convolution.
+        attributes: labels are (N, classes) binary attributes instead of (N,) classes.
+        zoom: training images are enlarged by up to this factor,
+        shift: moved by up to this fraction of their side,
+        flip: and mirrored half of the time.
+    """
+
+    stages = (Stage("classifier", (Update({"body": Adam(), "head": Adam()}, inputs=("images", "labels")),)),)
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        classes: int = 10,
+        width: int = 16,
+        stride: int = 1,
+        attributes: bool = False,
+        zoom: float = 1.0,
+        shift: float = 0.0,
+        flip: bool = False,
+    ):
+        super().__init__()
+        self.attributes, self.zoom, self.shift, self.flip = attributes, zoom, shift, flip
+        self.body = nn.Sequential(
+            nn.Conv2d(image_shape[0], width, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            ResidualBlock(width, width, 1),
+            ResidualBlock(width, 2 * width, 2),
+            ResidualBlock(2 * width, 4 * width, 2),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        )
+        self.head = nn.Linear(4 * width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] -> features (N, 4 * width), what the last, linear layer sees."""
+        return self.body(2 * x - 1)
+
+    def losses(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy in nats per image (of attributes: summed over them), and the fraction that is right."""
+        logits = self.head(self(self.augment(x) if self.training else x)).float()
+        if self.attributes:
+            loss = F.binary_cross_entropy_with_logits(logits, labels.float(), reduction="sum") / len(x)
+        else:
+            loss = F.cross_entropy(logits, labels)
+        return {"loss": loss, "accuracy": self.correct(logits, labels).float().mean()}
+
+    def correct(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Which labels, or attributes, the logits (N, classes) get right."""
+        return (logits > 0) == (labels > 0) if self.attributes else logits.argmax(1) == labels
+
+    def augment(self, x: Tensor) -> Tensor:
+        """Zoom, shift and mirror each image at random; nothing moves where all three are off."""
+        if self.zoom == 1 and self.shift == 0 and not self.flip:
+            return x
+        n = len(x)
+        scale = torch.exp(-torch.rand(n, device=x.device) * math.log(self.zoom))
+        sign = 1.0 - 2.0 * (torch.rand(n, device=x.device) < 0.5) if self.flip else torch.ones_like(scale)
+        offset = (2 * torch.rand(n, 2, 1, device=x.device) - 1) * 2 * self.shift
+        matrix = torch.diag_embed(torch.stack([scale * sign, scale], dim=1))
+        grid = F.affine_grid(torch.cat([matrix, offset], dim=2).to(x.dtype), list(x.shape), align_corners=False)
+        return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)

@@ -1,0 +1,173 @@
+"""Models with a critic on latents: a learned generator of latents (AdvAE), or an encoder made to match N(0, I)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from glf_minimal.models.base import Adam, LatentModel, ReconstructionLoss, Stage, Update
+from glf_minimal.models.priors import LatentGenerator, StandardNormal
+
+GAN_LOSSES = ("non-saturating", "wgan-gp")
+
+
+def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    """E (|grad D(z)| - 1)^2 at random points z between real and fake latents (N, D) (report, Eq. 7)."""
+    mix = torch.rand(len(real), 1, device=real.device, dtype=real.dtype)
+    # The penalty is part of a loss, so its graph is kept; gradients are on even where the caller has turned them off.
+    with torch.enable_grad():
+        z = (mix * real + (1 - mix) * fake).detach().requires_grad_()
+        (slope,) = torch.autograd.grad(critic(z).sum(), z, create_graph=True)
+    return (slope.float().norm(dim=1) - 1).square().mean()
+
+
+def critic_losses(critic: nn.Module, real: Tensor, fake: Tensor, gan: str, weight: float) -> dict[str, Tensor]:
+    """What the critic minimizes to tell real from fake latents (N, D).
+
+    - "non-saturating": -E log D(real) - E log(1 - D(fake)), D the sigmoid of the critic (report, Eq. 5). Where
+      the two cannot be told apart it is 2 log 2; 2 log 2 minus its least value is twice their Jensen-Shannon
+      divergence.
+    - "wgan-gp": E D(fake) - E D(real) + weight * gradient penalty (report, Eq. 7).
+    """
+    on_real, on_fake = critic(real).float(), critic(fake).float()
+    if gan == "non-saturating":
+        terms = {"real": F.softplus(-on_real).mean(), "fake": F.softplus(on_fake).mean()}
+        return {"loss": terms["real"] + terms["fake"]} | terms
+    terms = {"real": -on_real.mean(), "fake": on_fake.mean(), "penalty": gradient_penalty(critic, real, fake)}
+    return {"loss": terms["real"] + terms["fake"] + weight * terms["penalty"]} | terms
+
+
+def fooling_loss(critic: nn.Module, fake: Tensor, gan: str) -> Tensor:
+    """What the maker of the fakes minimizes: -E log D(fake), or -E D(fake) for a WGAN (report, Eq. 6 and 8)."""
+    scores = critic(fake).float()
+    return F.softplus(-scores).mean() if gan == "non-saturating" else -scores.mean()
+
+
+class AdvAE(LatentModel):
+    """First an auto-encoder, then a GAN on its frozen latents (FlowAE report, 4.3).
+
+    Args:
+        encoder, decoder, latent_dim, beta, reconstruction: see ``LatentModel``.
+        generator: noise -> latents.
+        critic: latents (N, D) -> scores (N, 1).
+        gan: "wgan-gp" or "non-saturating".
+        critic_steps: of the critic for one of the generator.
+        penalty_weight: of the gradient penalty of "wgan-gp".
+        gan_adam: optimizer settings of generator and critic.
+        share: the part of the epochs that goes to the auto-encoder, in (0, 1).
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        latent_dim: int,
+        generator: LatentGenerator,
+        critic: nn.Module,
+        beta: float = 1.0,
+        reconstruction: str | ReconstructionLoss = "mse",
+        gan: str = "wgan-gp",
+        critic_steps: int = 5,
+        penalty_weight: float = 10.0,
+        gan_adam: Adam = Adam(betas=(0.5, 0.9)),  # noqa: B008 (frozen)
+        share: float = 0.5,
+    ):
+        super().__init__(encoder, decoder, latent_dim, beta, reconstruction)
+        if gan not in GAN_LOSSES:
+            raise ValueError(f"gan: expected one of {', '.join(GAN_LOSSES)}; got {gan!r}")
+        self.prior, self.critic, self.gan, self.penalty_weight = generator, critic, gan, penalty_weight
+        self.stages = (
+            Stage("auto-encoder", (Update(self.auto_encoder(), "auto_encoder_losses"),), share),
+            Stage(
+                "gan",
+                (
+                    Update({"critic": gan_adam}, "critic_losses", critic_steps),
+                    Update({"prior": gan_adam}, "generator_losses"),
+                ),
+                1 - share,
+            ),
+        )
+
+    def describe(self) -> dict:
+        return super().describe() | {"gan": self.gan, "penalty_weight": self.penalty_weight}
+
+    def critic_losses(self, x: Tensor) -> dict[str, Tensor]:
+        """The critic's loss and its terms for a batch of images and as many generated latents."""
+        real = self.encode(x).detach()
+        return critic_losses(self.critic, real, self.prior.sample(len(x)).detach(), self.gan, self.penalty_weight)
+
+    def generator_losses(self, x: Tensor) -> dict[str, Tensor]:
+        """{"loss", "fooling"}: how well as many generated latents as images fool the critic."""
+        fooling = fooling_loss(self.critic, self.prior.sample(len(x)), self.gan)
+        return {"loss": fooling, "fooling": fooling}
+
+
+class AAE(LatentModel):
+    """Adversarial auto-encoder (Makhzani et al., arXiv:1511.05644): a critic tells latents from N(0, I).
+
+    Three steps on every batch: encoder and decoder reconstruct; the critic learns to tell draws of N(0, I) from
+    latents; the encoder learns to fool it.
+
+    Args:
+        encoder, decoder, latent_dim, beta, reconstruction: see ``LatentModel``.
+        critic: latents (N, D) -> scores (N, 1).
+        critic_adam: optimizer settings of the critic, and of the encoder's step against it.
+    """
+
+    gan = "non-saturating"
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        latent_dim: int,
+        critic: nn.Module,
+        beta: float = 1.0,
+        reconstruction: str | ReconstructionLoss = "mse",
+        critic_adam: Adam = Adam(betas=(0.5, 0.999)),  # noqa: B008 (frozen)
+    ):
+        super().__init__(encoder, decoder, latent_dim, beta, reconstruction)
+        self.prior, self.critic = StandardNormal(latent_dim), critic
+        updates = (
+            Update(self.auto_encoder(), "auto_encoder_losses"),
+            Update({"critic": critic_adam}, "critic_losses"),
+            Update({"encoder": critic_adam}, "encoder_losses"),
+        )
+        self.stages = (Stage("in turn", updates),)
+
+    def critic_losses(self, x: Tensor) -> dict[str, Tensor]:
+        """The critic's loss: "real" are draws of N(0, I), "fake" the latents of the images."""
+        z = self.encode(x).detach()
+        return critic_losses(self.critic, torch.randn_like(z), z, self.gan, 0.0)
+
+    def encoder_losses(self, x: Tensor) -> dict[str, Tensor]:
+        """{"loss", "fooling"}: how well the latents of the images fool the critic."""
+        fooling = fooling_loss(self.critic, self.encode(x), self.gan)
+        return {"loss": fooling, "fooling": fooling}
+
+
+class WAEGAN(AAE):
+    """Wasserstein auto-encoder with a GAN penalty (Tolstikhin et al., arXiv:1711.01558, Algorithm 1).
+
+        L = beta * recon + penalty_weight * E[-log D(E(x))]
+
+    The critic D is AAE's. Unlike there, one step moves encoder and decoder for both terms together.
+
+    Args:
+        encoder, decoder, latent_dim, critic, beta, reconstruction, critic_adam: see ``AAE``.
+        penalty_weight: lambda of the paper.
+    """
+
+    def __init__(self, *arguments, penalty_weight: float = 10.0, **named):
+        super().__init__(*arguments, **named)
+        self.penalty_weight = penalty_weight
+        _, critic_update, _ = self.stages[0].updates
+        self.stages = (Stage("joint", (Update(self.auto_encoder()), critic_update)),)
+
+    def describe(self) -> dict:
+        return super().describe() | {"penalty_weight": self.penalty_weight}
+
+    def losses(self, x: Tensor) -> dict[str, Tensor]:
+        """Images -> {"loss", "recon", "fooling"}; loss = beta * recon + penalty_weight * fooling."""
+        z = self.encode(x)
+        recon, fooling = self.reconstruction_loss(z, x), fooling_loss(self.critic, z, self.gan)
+        return {"loss": self.beta * recon + self.penalty_weight * fooling, "recon": recon, "fooling": fooling}

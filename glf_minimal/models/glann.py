@@ -1,0 +1,98 @@
+"""GLANN: latents without an encoder, and a generator of latents trained by nearest neighbours."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from glf_minimal.models.base import Adam, LatentModel, ReconstructionLoss, Stage, Update
+from glf_minimal.models.priors import LatentGenerator
+
+
+class GLANN(LatentModel):
+    """Generative latent nearest neighbours (Hoshen, Li & Malik, arXiv:1812.08985), kept small.
+
+    Stage 1, latent optimization: every training image has a latent of its own on the unit sphere, learned together
+    with the decoder. Stage 2, IMLE: for each of these latents, the nearest of many generated ones is moved towards
+    it, so that none is left without a generated neighbour.
+
+    As there is no encoder, ``encode`` finds the latent of a new image by gradient descent on its reconstruction.
+
+    Args:
+        images: how many training images there are; each has its latent, by its place in the data set.
+        decoder, latent_dim, beta, reconstruction: see ``LatentModel``.
+        generator: noise -> latents; its output is scaled to the unit sphere.
+        candidates: latents generated for each one of a batch, to choose the nearest from.
+        encode_steps: steps of gradient descent in ``encode``.
+        latents_adam: optimizer settings of the latents. Each gets a gradient once an epoch.
+        share: the part of the epochs that goes to the first stage, in (0, 1).
+    """
+
+    def __init__(
+        self,
+        images: int,
+        decoder: nn.Module,
+        latent_dim: int,
+        generator: LatentGenerator,
+        beta: float = 1.0,
+        reconstruction: str | ReconstructionLoss = "mse",
+        candidates: int = 8,
+        encode_steps: int = 30,
+        latents_adam: Adam = Adam(lr_factor=10.0, betas=(0.5, 0.999)),  # noqa: B008 (frozen)
+        share: float = 0.5,
+    ):
+        super().__init__(None, decoder, latent_dim, beta, reconstruction)
+        self.latents = nn.Embedding(images, latent_dim)
+        self.prior, self.candidates, self.encode_steps = generator, candidates, encode_steps
+        parts = {name: adam for name, adam in self.auto_encoder().items() if name != "encoder"}
+        inputs = ("images", "index")
+        self.stages = (
+            Stage("latents", (Update(parts | {"latents": latents_adam}, "losses", inputs=inputs),), share),
+            Stage("imle", (Update({"prior": Adam()}, "imle_losses", inputs=inputs),), 1 - share),
+        )
+
+    def describe(self) -> dict:
+        return super().describe() | {"candidates": self.candidates}
+
+    def _latents_of(self, index: Tensor) -> Tensor:
+        if index.max() >= self.latents.num_embeddings:
+            raise ValueError(
+                f"images: this model has latents for {self.latents.num_embeddings} training images, the data has "
+                f"more; give it their number"
+            )
+        return F.normalize(self.latents(index))
+
+    def losses(self, x: Tensor, index: Tensor) -> dict[str, Tensor]:
+        """Images and their places -> {"loss", "recon"} in nats per image; loss = beta * recon."""
+        recon = self.reconstruction_loss(self._latents_of(index), x)
+        return {"loss": self.beta * recon, "recon": recon}
+
+    def imle_losses(self, x: Tensor, index: Tensor) -> dict[str, Tensor]:
+        """{"loss", "distance"}: mean squared distance of the images' latents to the nearest generated ones."""
+        z = self._latents_of(index).detach()
+        with torch.no_grad():
+            noise = torch.randn(self.candidates * len(z), self.prior.noise_dim, device=z.device, dtype=z.dtype)
+            nearest = torch.cdist(z, F.normalize(self.prior(noise))).argmin(dim=1)
+        distance = (F.normalize(self.prior(noise[nearest])) - z).square().sum(1).mean()
+        return {"loss": distance, "distance": distance}
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Images -> latents (N, D) on the unit sphere whose decoded images are near.
+
+        Starts from the nearest among the decoded latents of up to 256 training images.
+        """
+        with torch.no_grad():
+            known = F.normalize(self.latents.weight[:256])
+            z = known[torch.cdist(x.flatten(1), self.decode(known).flatten(1)).argmin(dim=1)]
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            optimizer = torch.optim.Adam([z], lr=0.05)
+            for _ in range(self.encode_steps):
+                # One image's latent does not depend on the others in the batch: sum, not mean.
+                loss = len(x) * self.reconstruction_loss(F.normalize(z), x)
+                (z.grad,) = torch.autograd.grad(loss, z)
+                optimizer.step()
+        return F.normalize(z.detach())
+
+    def sample_latents(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+        """The generator's latents, scaled to the unit sphere: (n, D)."""
+        return F.normalize(self.prior.sample(n, temperature, generator))

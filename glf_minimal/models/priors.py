@@ -1,0 +1,86 @@
+"""Distributions of latents to draw from, as a flow is one: with ``sample``, and ``log_prob`` where it is known."""
+
+import torch
+from torch import Tensor, nn
+
+from glf_minimal.flows import LOG_2PI, draw_noise
+from glf_minimal.networks import mlp
+
+
+class StandardNormal(nn.Module):
+    """N(0, I) on vectors of length ``dim``."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.dim = dim
+        self.register_buffer("like", torch.empty(0), persistent=False)  # knows dtype and device
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log-density of latents (N, D) -> (N,), in nats."""
+        return -0.5 * (z.square() + LOG_2PI).sum(1)
+
+    def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+        """Draw n latents (n, D)."""
+        return draw_noise(n, self.dim, self.like, temperature, generator)
+
+
+class GaussianMixture(nn.Module):
+    """A mixture of Gaussians with full covariances, fitted by scikit-learn's EM. Before it is fitted, N(0, I)."""
+
+    def __init__(self, dim: int, components: int):
+        super().__init__()
+        if components < 1:
+            raise ValueError(f"components: expected at least 1, got {components}")
+        self.register_buffer("weights", torch.full((components,), 1 / components))
+        self.register_buffer("means", torch.zeros(components, dim))
+        self.register_buffer("roots", torch.eye(dim).repeat(components, 1, 1))  # lower Cholesky factors
+
+    def fit(self, z: Tensor) -> None:
+        """Fit to latents (N, D); the same latents give the same mixture."""
+        from sklearn import mixture
+
+        if len(z) < len(self.weights):
+            raise ValueError(f"components: {len(self.weights)} Gaussians cannot be fitted to {len(z)} latents")
+        em = mixture.GaussianMixture(len(self.weights), covariance_type="full", random_state=0).fit(
+            z.cpu().double().numpy()
+        )
+        for own, fitted in ((self.weights, em.weights_), (self.means, em.means_)):
+            own.copy_(torch.from_numpy(fitted))
+        self.roots.copy_(torch.linalg.cholesky(torch.from_numpy(em.covariances_)))
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log-density of latents (N, D) -> (N,), in nats."""
+        components = torch.distributions.MultivariateNormal(self.means, scale_tril=self.roots)
+        return torch.logsumexp(components.log_prob(z[:, None]) + self.weights.log(), dim=1)
+
+    def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+        """Draw n latents (n, D); the temperature scales each component about its mean."""
+        device = self.weights.device if generator is None else generator.device
+        which = torch.multinomial(self.weights.to(device), n, replacement=True, generator=generator)
+        which = which.to(self.weights.device)
+        noise = draw_noise(n, self.means.shape[1], self.means, temperature, generator)
+        return self.means[which] + (self.roots[which] @ noise[:, :, None])[:, :, 0]
+
+
+class LatentGenerator(nn.Module):
+    """An MLP from noise to latents: a distribution one can draw from but not evaluate.
+
+    Args:
+        dim: length D of a latent.
+        hidden: widths of its hidden layers.
+        noise_dim: length of the noise; D where it is not given.
+    """
+
+    def __init__(self, dim: int, hidden: tuple[int, ...] = (200, 200), noise_dim: int | None = None):
+        super().__init__()
+        self.noise_dim = noise_dim or dim
+        self.net = mlp(self.noise_dim, hidden, dim)
+
+    def forward(self, eps: Tensor) -> Tensor:
+        """Noise (N, noise_dim) -> latents (N, D), in float32 at least."""
+        z = self.net(eps)
+        return z.to(torch.promote_types(z.dtype, torch.float32))
+
+    def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+        """Draw n latents (n, D)."""
+        return self(draw_noise(n, self.noise_dim, next(self.parameters()), temperature, generator))

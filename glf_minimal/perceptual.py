@@ -1,0 +1,102 @@
+"""Perceptual reconstruction loss: L1 on pixels plus L1 on the features of a network that knows ImageNet.
+
+The authors compare VGG16's features; SqueezeNet 1.1 is the small alternative (its weights take 3 MB, VGG16's 528).
+"""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from glf_minimal.errors import RecipeError
+from glf_minimal.storage import load_weights, read_tensors
+
+# Which entries of the network's ``features`` are compared: for VGG16 the authors' choice, with one more from 64 pixels
+# on; for SqueezeNet the outputs of fire modules before each pooling and the last but one.
+NETWORKS = {"vgg16": ((2, 7, 12), (21,)), "squeezenet": ((1, 4, 7), (11,))}
+# What torchvision's networks were trained with.
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def load_features(network: str, weights: str | Path | None = None) -> nn.Sequential:
+    """The convolutional layers of torchvision's VGG16 or SqueezeNet 1.1 with their ImageNet weights, frozen.
+
+    Args:
+        network: "vgg16" or "squeezenet".
+        weights: a safetensors or .pth file with torchvision's key names ("features.0.weight", …), of the whole
+            network or of the features alone; None for torchvision's download, kept in torch's cache.
+
+    Raises:
+        RecipeError: no such file, or no download.
+    """
+    from torchvision import models
+
+    make, known = {
+        "vgg16": (models.vgg16, models.VGG16_Weights.IMAGENET1K_V1),
+        "squeezenet": (models.squeezenet1_1, models.SqueezeNet1_1_Weights.IMAGENET1K_V1),
+    }[network]
+    if weights is None:
+        try:
+            tensors = known.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        except (OSError, RuntimeError) as error:
+            file = Path(torch.hub.get_dir()) / "checkpoints" / known.url.rsplit("/", 1)[1]
+            raise RecipeError(
+                f"the ImageNet weights of {network} could not be downloaded ({error}); connect to the network, put "
+                f"{file.name} into {file.parent}, or name a local file: reconstruction={network}:PATH"
+            ) from error
+    else:
+        weights = Path(weights)
+        if weights.suffix == ".safetensors" or not weights.is_file():
+            tensors, _ = read_tensors(weights)
+        else:
+            tensors = torch.load(weights, map_location="cpu", weights_only=True)
+    with torch.device("meta"):
+        features = make().features
+    features = features.to_empty(device="cpu")
+    own = {name.removeprefix("features."): t for name, t in tensors.items() if name.startswith("features.")}
+    load_weights(features, own, Path(weights or known.url))
+    return features.requires_grad_(False).eval()
+
+
+class PerceptualLoss(nn.Module):
+    """L1 on pixels plus L1 on features, each summed over all entries and averaged over the batch (paper, Fig. 5).
+
+    Grey images are repeated in three channels. The network is loaded when it is first needed and is no part of the
+    module's parameters or state: a run's weights do not contain it.
+
+    Args:
+        network: "vgg16" or "squeezenet".
+        weights: see ``load_features``.
+        features: the layers themselves, instead of loading them.
+    """
+
+    def __init__(self, network: str = "vgg16", weights: str | Path | None = None, features: nn.Module | None = None):
+        super().__init__()
+        if network not in NETWORKS:
+            raise ValueError(f"network: expected one of {', '.join(NETWORKS)}; got {network!r}")
+        self.network, self.weights = network, weights
+        self.__name__ = network  # what ``describe`` calls this loss
+        self._features = [features]  # in a list, where nn.Module does not look for sub-modules
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Images (N, 1 or 3, H, W) in [0, 1] -> the compared feature maps."""
+        if self._features[0] is None:
+            self._features[0] = load_features(self.network, self.weights)
+        self._features[0].to(x.device, x.dtype)
+        always, from_64_pixels = NETWORKS[self.network]
+        layers = always + (from_64_pixels if min(x.shape[2:]) >= 64 else ())
+        mean, std = (x.new_tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+        h, maps = (x.expand(-1, 3, -1, -1) - mean) / std, []
+        for place, layer in enumerate(self._features[0][: layers[-1] + 1]):
+            # Not in place: a kept map must not be overwritten by the layer after it.
+            h = F.relu(h) if isinstance(layer, nn.ReLU) else layer(h)
+            if place in layers:
+                maps.append(h.to(x.dtype))  # sums of half precision would lose digits
+        return maps
+
+    def forward(self, reconstruction: Tensor, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            targets = self.features(x)
+        pairs = zip([reconstruction, *self.features(reconstruction)], [x, *targets], strict=True)
+        return sum((ours - theirs).abs().sum() for ours, theirs in pairs) / len(x)

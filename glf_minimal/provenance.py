@@ -1,0 +1,46 @@
+"""Where a number comes from: versions, code, hardware."""
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pytorch-fid", "torchmetrics", "prdc")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, this package and the libraries that its numbers depend on, as far as they are installed."""
+    from glf_minimal import __version__
+
+    found = {"python": platform.python_version(), "glf_minimal": __version__}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of this package's checkout, with "+" where files differ from it; None outside a checkout."""
+    folder = Path(__file__).parent.parent
+    try:
+        commit, changes = (
+            subprocess.run(["git", "-C", folder, *command], capture_output=True, text=True, check=True).stdout.strip()
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "glf_minimal"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+" if changes else "")
+
+
+def hardware(device: torch.device) -> str:
+    """The GPU's name, or the CPU's and how many threads torch uses on it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpu_info = Path("/proc/cpuinfo")
+    lines = cpu_info.read_text().splitlines() if cpu_info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} threads"

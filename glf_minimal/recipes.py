@@ -1,0 +1,69 @@
+"""What a recipe is: one experiment as plain data, and how its settings are changed."""
+
+import dataclasses
+import difflib
+import json
+from dataclasses import dataclass, field
+
+from glf_minimal.config import TrainConfig
+from glf_minimal.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One experiment.
+
+    Args:
+        name: what ``glf train --recipe`` calls it.
+        summary: one line for ``glf recipes``.
+        source: where its settings come from.
+        data: ``name`` of the data set, ``image_size`` for folders, ``binarize`` to round pixels to 0 or 1.
+        networks: ``family`` ("conv" or "mlp"), ``latent_dim``, and the arguments of that family.
+        flow: ``form`` ("two-sided" or "one-sided") and the arguments of that form.
+        model: ``kind`` and the arguments of that model.
+        train: fields of ``TrainConfig`` that differ from its defaults.
+    """
+
+    name: str
+    summary: str
+    source: str
+    data: dict = field(default_factory=dict)
+    networks: dict = field(default_factory=dict)
+    flow: dict = field(default_factory=dict)
+    model: dict = field(default_factory=dict)
+    train: dict = field(default_factory=dict)
+
+    def with_settings(self, changes: dict[str, object]) -> "Recipe":
+        """A copy with some settings replaced, named "group.key" ("train.epochs", "model.beta").
+
+        Raises:
+            RecipeError: no such setting, or a value of another type.
+        """
+        settings = self.settings()
+        known = [f"{group}.{key}" for group, keys in settings.items() for key in keys]
+        groups = {group: dict(getattr(self, group)) for group in settings}
+        for name, value in changes.items():
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=3) or known
+                raise RecipeError(f"recipe {self.name} has no setting {name!r}; did you mean {', '.join(close)}?")
+            group, key = name.split(".")
+            old = settings[group][key]
+            if isinstance(old, float) and type(value) is int:
+                value = float(value)
+            if old is not None and type(value) is not type(old):
+                raise RecipeError(
+                    f"{name}: expected a {type(old).__name__} like {json.dumps(old)}, got {json.dumps(value)}"
+                )
+            groups[group][key] = value
+        return dataclasses.replace(self, **groups)
+
+    def settings(self) -> dict[str, dict]:
+        """All settings, defaults of the training filled in."""
+        defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
+        return {
+            "data": {"image_size": None, "binarize": False} | self.data,
+            "networks": self.networks,
+            "flow": self.flow,
+            "model": self.model,
+            "train": defaults | self.train,
+        }
