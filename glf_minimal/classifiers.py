@@ -5,13 +5,16 @@ weights of this package lie in ``glf_minimal/weights`` in half precision, with t
 """
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glf_minimal.errors import MetricError
 from glf_minimal.models.base import Adam, Stage, Trainable, Update
+from glf_minimal.storage import load_weights, read_tensors, write_tensors
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 
@@ -105,3 +108,40 @@ class Classifier(Trainable):
         matrix = torch.diag_embed(torch.stack([scale * sign, scale], dim=1))
         grid = F.affine_grid(torch.cat([matrix, offset], dim=2).to(x.dtype), list(x.shape), align_corners=False)
         return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+
+    @torch.no_grad()
+    def accuracy(self, images: Iterable[tuple[Tensor, Tensor]]) -> float:
+        """The share of right labels (or attributes) in batches of (images, labels)."""
+        self.eval()
+        return torch.cat([self.correct(self.head(self(x)), labels).float() for x, labels in images]).mean().item()
+
+
+def classifier_path(data: str) -> Path:
+    """Where the weights of a data set's classifier lie; the digits of "mnist-5k" are MNIST's."""
+    return WEIGHTS_FOLDER / f"classifier-{data.removesuffix('-5k')}.safetensors"
+
+
+def save_classifier(classifier: Classifier, path: Path, facts: dict) -> None:
+    """Write the weights in half precision; ``facts`` (settings, accuracy, origin) go into the file's header."""
+    state = {name: t.half() if t.is_floating_point() else t for name, t in classifier.state_dict().items()}
+    write_tensors(path, state, facts)
+
+
+def load_classifier(data: str) -> tuple[Classifier, dict]:
+    """The classifier behind the FCD of a data set, in eval mode, and the facts in the header of its file.
+
+    Raises:
+        MetricError: there is none for this data set.
+    """
+    path = classifier_path(data)
+    if not path.is_file():
+        known = sorted(p.stem.removeprefix("classifier-") for p in WEIGHTS_FOLDER.glob("classifier-*.safetensors"))
+        raise MetricError(
+            f"there is no classifier for {data}, and so no FCD; there is one for {', '.join(known)}: train yours with "
+            f"'glf train' and install it with 'glf evaluate RUN --install'"
+        )
+    tensors, facts = read_tensors(path)
+    arguments = {name: value for name, value in facts["settings"]["model"].items() if name != "kind"}
+    classifier = Classifier(tuple(facts["settings"]["image_shape"]), **arguments)
+    load_weights(classifier, {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}, path)
+    return classifier.eval().requires_grad_(False), facts

@@ -1,4 +1,4 @@
-"""The command line: ``glf recipes``, ``glf train``, ``glf sample``.
+"""The command line: ``glf recipes``, ``glf train``, ``glf sample``, ``glf evaluate``.
 
 torch takes a second to import, so each command imports what it needs when it runs.
 """
@@ -22,18 +22,22 @@ app = typer.Typer(
 
 @app.command()
 def recipes(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A recipe, to see all of its settings.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="A recipe, to see all of its settings; or a part of names, to list those."),
+    ] = None,
 ) -> None:
     """List the recipes that 'glf train' knows, or show the settings of one."""
     from glf_minimal.catalogue import RECIPES, get_recipe
 
-    if name is not None:
+    chosen = {other: recipe for other, recipe in RECIPES.items() if name is None or name in other}
+    if name in RECIPES or not chosen:
         for group, settings in get_recipe(name).settings().items():
             for key, value in settings.items():
                 typer.echo(f"{group}.{key}={json.dumps(value)}")
         return
-    width = max(map(len, RECIPES))
-    for recipe in RECIPES.values():
+    width = max(map(len, chosen))
+    for recipe in chosen.values():
         typer.echo(f"{recipe.name:{width}}  {recipe.summary}  [{recipe.source}]")
 
 
@@ -94,7 +98,8 @@ def train(
         raise typer.Exit(130) from None
     terms = ", ".join(f"{name} {history[-1][name]:.2f}" for name in loss_terms(history[-1:]))
     typer.echo(f"{recipe}: {len(history)} epochs, {sum(row['seconds'] for row in history):.0f} s; {terms}")
-    typer.echo(f"samples: {out / SAMPLES}")
+    if (out / SAMPLES).exists():
+        typer.echo(f"samples: {out / SAMPLES}")
 
 
 @app.command()
@@ -130,6 +135,61 @@ def sample(
             images = model.sample(n, temperature, generator)
     save_grid(images, out)
     typer.echo(out)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    samples: Annotated[int, typer.Option(min=2, help="How many images are generated.")] = 10_000,
+    reference: Annotated[str, typer.Option(help="Split of real images to compare with.")] = "test",
+    train_mode: Annotated[
+        bool, typer.Option("--train-mode", help="Sample with batch norm in train mode, as the authors' code does.")
+    ] = False,
+    stretch: Annotated[
+        bool, typer.Option("--stretch", help="Stretch each sample to [0, 1], as the authors' code does.")
+    ] = False,
+    uint8: Annotated[bool, typer.Option(help="Round samples to 256 levels, as saving them does.")] = True,
+    temperature: Annotated[float, typer.Option(min=0.0, help="Scale of the noise.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of every draw.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=2, help="Samples drawn at a time.")] = 500,
+    real: Annotated[
+        bool, typer.Option("--real", help="Compare training images instead of samples: what a perfect model gets.")
+    ] = False,
+    fid: Annotated[bool, typer.Option("--fid", help="FID, too: needs Inception's weights (96 MB) and time.")] = False,
+    inception: Annotated[Path | None, typer.Option(help="A local file with Inception's weights, for --fid.")] = None,
+    record: Annotated[
+        str | None, typer.Option(metavar="EXPERIMENT/ROW", help="Write a record with the run's samples and history.")
+    ] = None,
+    results: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("data/results"),
+    install: Annotated[
+        bool, typer.Option("--install", help="Of a classifier: make it the one behind the FCD of its data set.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0, …")] = "auto",
+    root: Annotated[
+        Path | None, typer.Option(help="Where data is cached.", show_default="$GLF_DATA or data/cache")
+    ] = None,
+) -> None:
+    """Measure a finished run, and print the numbers with their protocol."""
+    from glf_minimal.config import pick_device
+    from glf_minimal.evaluation import Protocol
+    from glf_minimal.features import InceptionFeatures
+    from glf_minimal.records import evaluate_classifier, evaluate_run, is_classifier, table, write_record
+
+    experiment, _, row = (record or "").partition("/")
+    if record is not None and not (experiment.strip(".") and row.strip(".") and "/" not in row):
+        raise typer.BadParameter(f"expected EXPERIMENT/ROW, got {record!r}", param_hint="--record")
+    if is_classifier(run):
+        facts = evaluate_classifier(run, root, install)
+        typer.echo(f"test accuracy {facts['accuracy']:.4f} on {facts['test_images']} images")
+        return
+    if install:
+        raise typer.BadParameter(f"{run} does not hold a classifier", param_hint="--install")
+    protocol = Protocol(samples, reference, train_mode, stretch, uint8, False, temperature, seed, batch_size)
+    network = InceptionFeatures(weights=inception) if fid else None
+    outcome = evaluate_run(run, protocol, root, pick_device(device), network, real)
+    typer.echo("\n".join(table(outcome)))
+    if record is not None:
+        typer.echo(f"record: {write_record(outcome, run, results, experiment, row)}")
 
 
 def main() -> None:

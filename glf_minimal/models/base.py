@@ -125,6 +125,10 @@ class LatentModel(Trainable):
             )
         return z.to(torch.promote_types(z.dtype, torch.float32))
 
+    def draw_latents(self, x: Tensor) -> Tensor:
+        """A draw of the aggregated posterior: images -> latents (N, D) as the decoder sees them in training."""
+        return self.encode(x)
+
     def decode(self, z: Tensor) -> Tensor:
         """Latents (N, D) -> images (N, C, H, W) in [0, 1]."""
         return self._call("decoder", z)

@@ -75,7 +75,7 @@ class TwoStageVAE(VAE):
     def second_losses(self, x: Tensor) -> dict[str, Tensor]:
         """Images -> the losses of the second VAE for latents drawn from the first one's posterior."""
         with torch.no_grad():
-            z, _ = self.reparameterize(*self.posterior(x))
+            z = self.draw_latents(x)
         return self.second.losses(z)
 
     def sample_latents(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:

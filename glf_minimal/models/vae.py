@@ -59,6 +59,10 @@ class VAE(LatentModel):
         mean, _ = self.posterior(x)
         return mean if self.posterior_flow is None else self.posterior_flow.inverse(mean)[0]
 
+    def draw_latents(self, x: Tensor) -> Tensor:
+        """Images -> z ~ q(z|x): (N, D)."""
+        return self.reparameterize(*self.posterior(x))[0]
+
     def reparameterize(self, mean: Tensor, log_var: Tensor) -> tuple[Tensor, Tensor]:
         """Draw z ~ q(z|x): (N, D), and give the entropy of q(z|x), one number a row, in nats.
 
