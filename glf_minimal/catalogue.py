@@ -45,14 +45,16 @@ _ADVAE = {
     "kind": "advae",
     "gan": "wgan-gp",
     "generator_hidden": [500, 500],
+    "generator_batch_norm": True,
     "critic_hidden": [500, 500],
     "critic_steps": 5,
     "penalty_weight": 10.0,
     "gan_adam": {"betas": [0.5, 0.9]},
     "share": 0.5,
 } | _BETA_AND_LOSS
+_GAN = {"gan": "non-saturating", "critic_steps": 1, "gan_adam": {"lr_factor": 0.2, "betas": [0.5, 0.999]}}
 _CRITIC = {"critic_hidden": [500, 500], "critic_adam": {"lr_factor": 0.5, "betas": [0.5, 0.999]}}
-_GLANN = {"kind": "glann", "images": 60_000, "generator_hidden": [500, 500], "candidates": 8, "share": 0.5}
+_GLANN = {"kind": "glann", "images": 60_000, "generator_hidden": [500, 500], "candidates": 32, "share": 0.7}
 
 # What each system is: title and settings of its model.
 SYSTEMS: dict[str, tuple[str, dict]] = {
@@ -68,7 +70,7 @@ SYSTEMS: dict[str, tuple[str, dict]] = {
         {"kind": "flowae", "share": 0.5} | _BETA_AND_LOSS | _FLOW,
     ),
     "advae": ("AdvAE: auto-encoder, then a WGAN-GP on its latents", _ADVAE),
-    "advae-gan": ("AdvAE with the non-saturating GAN", _ADVAE | {"gan": "non-saturating", "critic_steps": 1}),
+    "advae-gan": ("AdvAE with the non-saturating GAN", _ADVAE | _GAN),
     "aae": ("Adversarial auto-encoder", {"kind": "aae"} | _CRITIC | _BETA_AND_LOSS),
     "wae-gan": (
         "Wasserstein auto-encoder, GAN penalty",

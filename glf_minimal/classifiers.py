@@ -113,7 +113,8 @@ class Classifier(Trainable):
     def accuracy(self, images: Iterable[tuple[Tensor, Tensor]]) -> float:
         """The share of right labels (or attributes) in batches of (images, labels)."""
         self.eval()
-        return torch.cat([self.correct(self.head(self(x)), labels).float() for x, labels in images]).mean().item()
+        right = torch.cat([self.correct(self.head(self(x)), labels).cpu() for x, labels in images])
+        return right.double().mean().item()
 
 
 def classifier_path(data: str) -> Path:
@@ -137,8 +138,8 @@ def load_classifier(data: str) -> tuple[Classifier, dict]:
     if not path.is_file():
         known = sorted(p.stem.removeprefix("classifier-") for p in WEIGHTS_FOLDER.glob("classifier-*.safetensors"))
         raise MetricError(
-            f"there is no classifier for {data}, and so no FCD; there is one for {', '.join(known)}: train yours with "
-            f"'glf train' and install it with 'glf evaluate RUN --install'"
+            f"there is no classifier for {data}, and so no FCD, only for {', '.join(known) or 'no data set'}; with "
+            f"labels, train one ('glf train --recipe classifier-mnist --data …') and 'glf evaluate RUN --install' it"
         )
     tensors, facts = read_tensors(path)
     arguments = {name: value for name, value in facts["settings"]["model"].items() if name != "kind"}

@@ -1,7 +1,8 @@
 """Evaluating a model: one protocol, one set of metrics for all of them."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -13,16 +14,17 @@ from glf_minimal.errors import MetricError
 from glf_minimal.features import InceptionFeatures, as_uint8, extract
 from glf_minimal.flows import Flow
 from glf_minimal.frechet import bootstrap_standard_error, frechet_from_features
-from glf_minimal.metrics import bits_per_dim, gaussianity, kernel_distance, precision_recall
+from glf_minimal.metrics import bits_per_dim, gaussianity, kernel_distance, precision_recall, reconstruction_errors
 from glf_minimal.models.base import LatentModel
 from glf_minimal.models.priors import StandardNormal
 
+FEWEST = 5  # images on either side: precision and recall look at the third neighbour
 NO_INCEPTION = "not run: needs the Inception weights (glf evaluate RUN --fid)"
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is compared with what: part of every number.
+    """What is compared with what, and how: part of every number.
 
     Args:
         samples: how many images are generated.
@@ -48,9 +50,9 @@ class Protocol:
     batch_size: int = 500
 
     def __post_init__(self):
-        for name in ("samples", "batch_size"):
-            if getattr(self, name) < 2:
-                raise MetricError(f"{name}: expected at least 2, got {getattr(self, name)}")
+        for name, smallest in {"samples": FEWEST, "batch_size": 2}.items():
+            if getattr(self, name) < smallest:
+                raise MetricError(f"{name}: expected at least {smallest}, got {getattr(self, name)}")
 
     def prepare(self, images: Tensor) -> Tensor:
         """Do to generated images (N, C, H, W) what the protocol says is done before they are looked at."""
@@ -62,36 +64,44 @@ class Protocol:
         return as_uint8(images) if self.uint8 else images
 
 
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Make draws from torch's global random state repeat, and leave that state as it was."""
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
 def generate(model: LatentModel, protocol: Protocol) -> Iterator[Tensor]:
-    """Batches of prepared samples, ``protocol.samples`` in all; the model is left as it was."""
+    """Batches of prepared samples, ``protocol.samples`` in all; the model's weights are left as they were."""
     # Train mode moves the running statistics of batch norm, so it gets a copy.
     model = copy.deepcopy(model).train() if protocol.train_mode else model.eval()
     generator = torch.Generator().manual_seed(protocol.seed)
     for start in range(0, protocol.samples, protocol.batch_size):
-        n = min(protocol.batch_size, protocol.samples - start)
-        yield protocol.prepare(model.sample(n, protocol.temperature, generator))
+        # Batches are drawn whole, the last one too, so that in train mode all samples have equally many companions.
+        images = model.sample(protocol.batch_size, protocol.temperature, generator)
+        yield protocol.prepare(images[: protocol.samples - start])
 
 
 def compare(real: Tensor, generated: Tensor, distance: str) -> dict[str, float]:
     """All measures on features (N, F) and (M, F): the Fréchet distance, called ``distance``, KID, precision, recall."""
     measures = {distance: frechet_from_features(real, generated)}
     measures[f"{distance}_se"] = bootstrap_standard_error(real, generated)
-    k = min(3, len(real) - 2, len(generated) - 2)
-    return measures | kernel_distance(real, generated) | precision_recall(real, generated, k)
+    return measures | kernel_distance(real, generated) | precision_recall(real, generated)
 
 
-def latent_measures(model: LatentModel, batches: Iterator[Tensor], protocol: Protocol) -> dict[str, float]:
-    """How well the model's prior fits the latents of real images: densities in nats, distances between latents.
+def latent_measures(model: LatentModel, batches: Iterable[Tensor], protocol: Protocol) -> dict[str, float]:
+    """How well what a model draws its latents from fits those of real images: densities in nats.
 
-    "nll" and "bits_per_dim" of the latents under the prior, where its density is known; "frechet" between their
-    moments and those of as many draws of the prior; ``metrics.gaussianity`` of the latents after the flow, or of the
-    latents themselves where the prior is N(0, I).
+    "frechet" between the moments of the latents and of as many drawn ones. Where the drawn ones are those of
+    ``model.prior``, also "nll" and "bits_per_dim" of the latents under it, if its density is known; and
+    ``metrics.gaussianity`` of the latents after the flow, or of the latents themselves where the prior is N(0, I).
     """
-    with torch.random.fork_rng(range(torch.cuda.device_count())):
-        torch.manual_seed(protocol.seed)  # a VAE draws its latents
-        z = torch.cat([model.draw_latents(x) for x in batches])
+    z = torch.cat([model.draw_latents(x) for x in batches])
     drawn = model.sample_latents(len(z), generator=torch.Generator().manual_seed(protocol.seed))
     measures = {"frechet": frechet_from_features(z, drawn)}
+    if type(model).sample_latents is not LatentModel.sample_latents:
+        return measures
     if hasattr(model.prior, "log_prob"):
         nll = -model.prior.log_prob(z).mean().item()
         measures |= {"nll": nll, "bits_per_dim": bits_per_dim(nll, model.latent_dim)}
@@ -117,39 +127,56 @@ def evaluate(
         protocol: how.
         inception: FID's network; without it, FID is "not run".
         classifier: FCD's network; None for that of the data set of this name, if there is one.
-        real: compare these images instead of samples: what a perfect model would get.
+        real: compare these images instead of samples, at most ``protocol.samples`` of them, chosen at random: what a
+            perfect model would get.
 
     Returns:
         {"classifier": FCD with standard error, KID, precision, recall, density, coverage on the classifier's features,
-        "inception": the same on Inception's (FID), "reconstruction": squared error summed over pixels and its root per
-        pixel, "latents": ``latent_measures``}; a text instead of numbers where something was not run.
+        "inception": the same on Inception's (FID), "reconstruction": ``metrics.reconstruction_errors``, "latents":
+        ``latent_measures``}; a text instead of numbers where something was not run. The last two only of a model's
+        own images, without ``real``.
+
+    Raises:
+        MetricError: too few images to compare, or features or latents that are not finite numbers.
     """
     model.eval()
     device = next(model.parameters()).device
     if protocol.binarize:
         reference, real = reference.binarized(), real and real.binarized()
+    for data in filter(None, (reference, real)):
+        if len(data) < FEWEST:
+            raise MetricError(f"{data.name}: expected at least {FEWEST} images to compare, got {len(data)}")
 
-    def batches(data: ImageDataset, n: int | None = None) -> Iterator[Tensor]:
-        for index in torch.arange(n or len(data)).split(protocol.batch_size):
-            yield data.batch(index).to(device)
+    def batches(data: ImageDataset, places: Tensor) -> Iterator[Tensor]:
+        return (data.batch(index).to(device) for index in places.split(protocol.batch_size))
+
+    def reference_batches() -> Iterator[Tensor]:
+        return batches(reference, torch.arange(len(reference)))
+
+    def samples() -> Iterator[Tensor]:
+        if real is None:
+            return generate(model, protocol)
+        shuffled = torch.randperm(len(real), generator=torch.Generator().manual_seed(protocol.seed))
+        return batches(real, shuffled[: protocol.samples])  # the images may be sorted by class
 
     def measured(extractor: nn.Module, distance: str) -> dict[str, float]:
-        features = extract(extractor, batches(reference), device)
-        samples = generate(model, protocol) if real is None else batches(real, min(protocol.samples, len(real)))
-        return compare(features, extract(extractor, samples, device), distance)
+        with _seeded(protocol.seed):
+            features = (extract(extractor, images, device) for images in (reference_batches(), samples()))
+            return compare(*features, distance)
 
     measures: dict[str, dict | str] = {}
     try:
-        classifier = classifier or load_classifier(reference.name.removesuffix(" (binary)"))[0]
+        if classifier is None:
+            classifier, _ = load_classifier(reference.name.removesuffix(" (binary)"))
     except MetricError as error:
         measures["classifier"] = f"not run: {error}"
     else:
         measures["classifier"] = measured(classifier, "fcd")
-    measures["inception"] = measured(inception, "fid") if inception else NO_INCEPTION
+    measures["inception"] = NO_INCEPTION if inception is None else measured(inception, "fid")
     if real is None:
-        squared = [(model.reconstruct(x) - x).square().flatten(1).sum(1).double() for x in batches(reference)]
-        error = torch.cat(squared).mean().item()
-        pixels = reference.pixels[0].numel()
-        measures["reconstruction"] = {"mse_per_image": error, "rmse_per_pixel": (error / pixels) ** 0.5}
-        measures["latents"] = latent_measures(model, batches(reference), protocol)
+        with _seeded(protocol.seed):
+            pairs = ((x, model.reconstruct(x)) for x in reference_batches())
+            measures["reconstruction"] = reconstruction_errors(pairs)
+        with _seeded(protocol.seed):  # a VAE draws its latents
+            measures["latents"] = latent_measures(model, reference_batches(), protocol)
     return measures

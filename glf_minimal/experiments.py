@@ -72,7 +72,7 @@ def build_flow(settings: dict[str, dict]) -> Flow:
     return make_flow(settings["networks"]["latent_dim"], **arguments)
 
 
-def _builder(model: type[LatentModel], needs: str = "latent_dim", outputs_per_latent: int = 1) -> Builder:
+def builder(model: type[LatentModel], needs: str = "latent_dim", outputs_per_latent: int = 1) -> Builder:
     """How most models are put together: encoder, decoder and ``latent_dim`` or a ``flow``, then the rest by name."""
 
     def build(settings: dict[str, dict], image_shape: Shape, arguments: dict) -> LatentModel:
@@ -92,8 +92,10 @@ def _named_parts(settings: dict[str, dict], arguments: dict) -> dict:
         elif name == "critic_hidden":
             parts["critic"] = mlp(latent_dim, value, 1)
         elif name == "generator_hidden":
-            parts["generator"] = LatentGenerator(latent_dim, value)
-        else:
+            parts["generator"] = LatentGenerator(
+                latent_dim, value, batch_norm=arguments.get("generator_batch_norm", False)
+            )
+        elif name != "generator_batch_norm":
             parts[name] = value
     return parts
 
@@ -119,15 +121,15 @@ def _classifier(settings: dict[str, dict], image_shape: Shape, arguments: dict) 
 
 # How each kind of model is put together.
 MODELS: dict[str, Builder] = {
-    "glf": _builder(GLF, "flow"),
-    "flowae": _builder(FlowAE, "flow"),
+    "glf": builder(GLF, "flow"),
+    "flowae": builder(FlowAE, "flow"),
     "vae": _vae,
-    "two-stage-vae": _builder(TwoStageVAE, outputs_per_latent=2),
-    "ae": _builder(AE),
-    "aae": _builder(AAE),
-    "advae": _builder(AdvAE),
-    "wae-gan": _builder(WAEGAN),
-    "wae-mmd": _builder(WAEMMD),
+    "two-stage-vae": builder(TwoStageVAE, outputs_per_latent=2),
+    "ae": builder(AE),
+    "aae": builder(AAE),
+    "advae": builder(AdvAE),
+    "wae-gan": builder(WAEGAN),
+    "wae-mmd": builder(WAEMMD),
     "glann": _glann,
     "classifier": _classifier,
 }

@@ -11,12 +11,11 @@ from unittest import mock
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from glf_minimal.data import PICTURE_ENDINGS, ImageDataset
 from glf_minimal.errors import DataError, MetricError
+from glf_minimal.storage import read_pretrained
 
 
 def require(module: str, package: str) -> ModuleType:
@@ -79,11 +78,9 @@ def _inception_weights(path: str | Path | None, url: str) -> dict[str, Tensor]:
     try:
         if path is None:
             return torch.hub.load_state_dict_from_url(url, None, "cpu", False, check_hash=True, weights_only=True)
-        if Path(path).suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, "cpu", weights_only=True)
-    # Whatever a broken connection, a missing or a damaged file can raise.
-    except (OSError, RuntimeError, EOFError, http.client.HTTPException, pickle.PickleError, SafetensorError) as error:
+        return read_pretrained(Path(path))
+    # Whatever a broken connection or a damaged file in the cache can raise, and what read_pretrained does.
+    except (OSError, RuntimeError, EOFError, http.client.HTTPException, pickle.PickleError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         what = "cannot download FID's Inception weights" if path is None else f"weights: cannot read {path}"
         raise MetricError(

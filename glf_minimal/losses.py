@@ -39,11 +39,15 @@ class GaussianLikelihood(nn.Module):
 
     For the best v, the mean squared error per pixel, this is P/2 log(mse per pixel) up to a constant: the weight of
     the reconstruction then sets itself (Dai & Wipf, arXiv:1903.05789). Any shape (N, ...) will do.
+
+    Args:
+        log_variance: where log v starts. Small, so that a VAE first learns to reconstruct: from v = 1 it may settle
+            for ignoring its latents.
     """
 
-    def __init__(self):
+    def __init__(self, log_variance: float = -3.0):
         super().__init__()
-        self.log_variance = nn.Parameter(torch.zeros(()))
+        self.log_variance = nn.Parameter(torch.tensor(log_variance))
 
     def forward(self, reconstruction: Tensor, x: Tensor) -> Tensor:
         pixels = x[0].numel()

@@ -4,6 +4,7 @@ import contextlib
 import io
 import math
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -124,18 +125,25 @@ def bits_per_dim(nll_nats: float, dim: int) -> float:
     return nll_nats / (dim * math.log(2))
 
 
-def reconstruction_errors(x: Tensor, x_hat: Tensor) -> dict[str, float]:
-    """Errors of reconstructions x_hat of images x, both (N, C, H, W) in [0, 1].
+def reconstruction_errors(pairs: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
+    """Errors of reconstructions, from batches of (images, reconstructions), both (B, C, H, W) in [0, 1].
 
     Returns "mse_per_image", summed over pixels and channels and averaged over images as in ``losses.mse``;
     "rmse_per_pixel", in [0, 1]; "psnr" = -20 log10 of that, in dB, infinite for equal images.
     """
-    if x.shape != x_hat.shape or not x.numel():
-        raise MetricError(f"expected two batches of images of one shape, got {tuple(x.shape)} and {tuple(x_hat.shape)}")
-    squared = (x.double() - x_hat.double()).square()
-    mse = squared.mean().item()
+    total, images, values = 0.0, 0, 0
+    for x, x_hat in pairs:
+        if x.shape != x_hat.shape or not x.numel():
+            shapes = f"{tuple(x.shape)} and {tuple(x_hat.shape)}"
+            raise MetricError(f"expected two batches of images of one shape, got {shapes}")
+        squared = (x.float() - x_hat.float()).square().flatten(1).sum(1)
+        total += squared.cpu().double().sum().item()  # not every GPU has float64
+        images, values = images + len(x), values + x.numel()
+    if not images:
+        raise MetricError("pairs: expected at least one pair of batches, got none")
+    mse = total / values
     psnr = -10 * math.log10(mse) if mse else math.inf
-    return {"mse_per_image": squared.sum().item() / len(x), "rmse_per_pixel": math.sqrt(mse), "psnr": psnr}
+    return {"mse_per_image": total / images, "rmse_per_pixel": math.sqrt(mse), "psnr": psnr}
 
 
 def _pair(real: Tensor, generated: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glf_minimal.errors import RecipeError
-from glf_minimal.storage import load_weights, read_tensors
+from glf_minimal.storage import load_weights, read_pretrained
 
 # Which entries of the network's ``features`` are compared: for VGG16 the authors' choice, with one more from 64 pixels
 # on; for SqueezeNet the outputs of fire modules before each pooling and the last but one.
 NETWORKS = {"vgg16": ((2, 7, 12), (21,)), "squeezenet": ((1, 4, 7), (11,))}
+SMALLEST = 17  # pixels of a side that leave something after the poolings
 # What torchvision's networks were trained with.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -28,7 +29,8 @@ def load_features(network: str, weights: str | Path | None = None) -> nn.Sequent
             network or of the features alone; None for torchvision's download, kept in torch's cache.
 
     Raises:
-        RecipeError: no such file, or no download.
+        RecipeError: no download.
+        RunError: no such file, or one of another network.
     """
     from torchvision import models
 
@@ -46,11 +48,7 @@ def load_features(network: str, weights: str | Path | None = None) -> nn.Sequent
                 f"{file.name} into {file.parent}, or name a local file: reconstruction={network}:PATH"
             ) from error
     else:
-        weights = Path(weights)
-        if weights.suffix == ".safetensors" or not weights.is_file():
-            tensors, _ = read_tensors(weights)
-        else:
-            tensors = torch.load(weights, map_location="cpu", weights_only=True)
+        tensors = read_pretrained(Path(weights))
     with torch.device("meta"):
         features = make().features
     features = features.to_empty(device="cpu")
@@ -81,6 +79,11 @@ class PerceptualLoss(nn.Module):
 
     def features(self, x: Tensor) -> list[Tensor]:
         """Images (N, 1 or 3, H, W) in [0, 1] -> the compared feature maps."""
+        if x.shape[1] not in (1, 3) or min(x.shape[2:]) < SMALLEST:
+            raise ValueError(
+                f"perceptual loss: expected grey or RGB images (N, 1 or 3, H, W) of at least {SMALLEST} pixels, "
+                f"got {tuple(x.shape)}"
+            )
         if self._features[0] is None:
             self._features[0] = load_features(self.network, self.weights)
         self._features[0].to(x.device, x.dtype)

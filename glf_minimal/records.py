@@ -6,7 +6,6 @@ the commands that make it again. Beside it lie 64 samples and the history of the
 
 import json
 import shlex
-import shutil
 import time
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -24,21 +23,46 @@ from glf_minimal.runs import CONFIG, HISTORY, SAMPLES, WEIGHTS
 from glf_minimal.storage import atomic, read_json, read_tensors, write_json
 
 GROUPS = ("data", "networks", "flow", "model", "train")
-NOT_IN_COMMANDS = ("train.device", "train.progress", "train.checkpoint_seconds", "train.precision")
+NOT_IN_COMMANDS = ("train.device", "train.progress", "train.checkpoint_seconds")  # which change no number
 
 
-def train_command(config: dict) -> str:
-    """The command that trains a run again: its recipe, and what differs from it."""
+def read_config(folder: Path) -> dict:
+    """The ``config.json`` of a run, or RunError where it does not say how to build the model."""
+    config = read_json(folder / CONFIG)
+    missing = [group for group in GROUPS if not isinstance(config.get(group), dict)]
+    if missing:
+        raise RunError(
+            f"{folder / CONFIG} has no settings for {', '.join(missing)}, so the model, one of your own, cannot be built "
+            f"from it; load its weights in Python and call glf_minimal.evaluation.evaluate"
+        )
+    return config
+
+
+def train_command(config: dict) -> str | None:
+    """The command that trains a run again: its recipe, and what differs from it. None without such a recipe."""
     recipe = RECIPES.get(config.get("recipe"))
     if recipe is None:
-        raise RunError("this run does not come from a recipe of the catalogue, so there is no command to record")
-    parts = ["glf", "train", "--recipe", recipe.name]
-    for group, settings in recipe.settings().items():
-        for key, value in settings.items():
-            now = config[group].get(key)
-            if now != value and f"{group}.{key}" not in NOT_IN_COMMANDS:
-                parts += ["--set", f"{group}.{key}={json.dumps(now)}"]
-    return shlex.join(parts)
+        return None
+    # As JSON has it, where tuples are lists.
+    known = {(group, key): json.dumps(v) for group, keys in recipe.settings().items() for key, v in keys.items()}
+    own = {(group, key): json.dumps(v) for group in GROUPS for key, v in config[group].items()}
+    if own.keys() - known.keys():  # a recipe of another version
+        return None
+    names = {f"{group}.{key}": value for (group, key), value in own.items() if value != known[group, key]}
+    sets = [f"{name}={value}" for name, value in names.items() if name not in NOT_IN_COMMANDS]
+    return shlex.join(["glf", "train", "--recipe", recipe.name, *(part for s in sets for part in ("--set", s))])
+
+
+def commands(folder: Path, config: dict, evaluate_options: list[str]) -> list[str]:
+    """The commands that train and evaluate a run again, in a folder of the same name; none without a recipe."""
+    train = train_command(config)
+    if train is None:
+        return []
+    absolute, here = folder.resolve(), Path.cwd()
+    out = absolute.relative_to(here) if here in absolute.parents else Path("runs", absolute.name)
+    if out != Path("runs", config["recipe"]):  # which is the default
+        train += " " + shlex.join(["--out", str(out)])
+    return [train, shlex.join(["glf", "evaluate", str(out), *evaluate_options])]
 
 
 def protocol_options(protocol: Protocol) -> list[str]:
@@ -62,11 +86,16 @@ def evaluate_run(
 ) -> dict:
     """Evaluate a finished run (with ``real``, training images in place of samples); gives the content of a record.
 
-    Images are rounded to 0 or 1 where the run was trained on such.
+    Images are rounded to 0 or 1 where the run was trained on such. A run that is not of the catalogue's recipes has no
+    "commands".
+
+    Raises:
+        RunError: no finished run, or not of a model that ``experiments`` can build.
     """
     started = time.perf_counter()
-    device = torch.device(device)
-    model, config = load_run(folder, device)
+    folder, device = Path(folder), torch.device(device)
+    config = read_config(folder)
+    model, _ = load_run(folder, device)
     grey = config["data"] | {"binarize": False}  # the protocol says whether to round
     protocol = replace(protocol, binarize=config["data"].get("binarize", False))
     reference = load_data(grey, protocol.reference, root)
@@ -80,7 +109,7 @@ def evaluate_run(
     return {
         "recipe": config.get("recipe"),
         "seed": config["train"]["seed"],
-        "commands": [train_command(config), shlex.join(["glf", "evaluate", f"runs/{config['recipe']}", *options])],
+        "commands": commands(folder, config, options),
         "metrics": measures,
         "protocol": asdict(protocol) | {"samples_are": "real training images" if real else "generated"},
         "classifier": facts,
@@ -119,46 +148,74 @@ def table(record: dict) -> list[str]:
 
 
 def write_record(record: dict, run: Path, results: Path, experiment: str, row: str) -> Path:
-    """Write a record with the run's samples and history beside it; returns the path of the JSON file."""
-    folder = results / experiment / record["settings"]["data"]["name"].replace(":", "-").replace("/", "-") / row
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"seed-{record['seed']}.json"
-    for name, ending in ((SAMPLES, ".png"), (HISTORY, ".csv")):
-        if record["protocol"]["samples_are"] == "generated":
-            with atomic(path.with_suffix(ending)) as temporary:
-                shutil.copyfile(run / name, temporary)
+    """Write a record with the run's samples and history beside it; returns the path of the JSON file.
+
+    The JSON file is written last: where it is, nothing is missing.
+
+    Raises:
+        RunError: a run without commands, or files that cannot be read or written.
+    """
+    if not record["commands"]:
+        raise RunError(f"{run} has no record, as no recipe of the catalogue makes it again; its numbers are above")
+    data = record["settings"]["data"]["name"].replace(":", "-").replace("/", "-")
+    path = results / experiment / data / row / f"seed-{record['seed']}.json"
+    beside = {}
+    if record["protocol"]["samples_are"] == "generated":
+        beside = {ending: _read_bytes(run / name) for name, ending in ((SAMPLES, ".png"), (HISTORY, ".csv"))}
+    _make_folder(path.parent)
+    for ending, content in beside.items():
+        with atomic(path.with_suffix(ending)) as temporary:
+            temporary.write_bytes(content)
     write_json(path, {"experiment": experiment, "row": row} | record)
     return path
 
 
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RunError(f"cannot read {path} ({error.strerror}); train the run again") from error
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot make the folder {path} ({error.strerror}); may you write there?") from error
+
+
 def is_classifier(folder: Path) -> bool:
     """Whether a run's folder holds a classifier."""
-    return read_json(folder / CONFIG).get("model", {}).get("kind") == "classifier"
+    return read_config(folder)["model"].get("kind") == "classifier"
 
 
-def evaluate_classifier(folder: Path, root: Path | None = None, install: bool = False) -> dict:
+def evaluate_classifier(
+    folder: Path, root: Path | None = None, install: bool = False, device: torch.device | str = "cpu"
+) -> dict:
     """Test accuracy of a finished classifier run; ``install`` makes it the one behind its data set's FCD.
 
     The accuracy is that of the weights in half precision, as they are installed.
     """
-    classifier, config = load_run(folder)
-    data = load_data(config["data"], "test", root)
-    settings = {name: config[name] for name in (*GROUPS, "recipe", "image_shape")}
-    classifier.load_state_dict(
-        {n: t.half().float() if t.is_floating_point() else t for n, t in classifier.state_dict().items()}
-    )
+    folder = Path(folder)
+    config = read_config(folder)
+    classifier, _ = load_run(folder, device)
+    name = config["data"]["name"]
+    path = classifier_path(name)
+    if install and path.stem != f"classifier-{name}":
+        raise RunError(f"{folder} was trained on {name}, whose FCD {path.name} is for; install one of all images")
+    data = load_data(config["data"], "test", root).to(device)
+    state = classifier.state_dict()
+    classifier.load_state_dict({n: t.half().float() if t.is_floating_point() else t for n, t in state.items()})
     places = torch.arange(len(data)).split(500)
-    accuracy = classifier.accuracy((data.batch(place), data.labels[place]) for place in places)
     facts = {
-        "accuracy": accuracy,
+        "accuracy": classifier.accuracy((data.batch(place), data.labels[place.to(device)]) for place in places),
         "test_images": len(data),
         "test_sha256": data.digest,
         "command": train_command(config),
-        "settings": settings,
+        "settings": {name: config[name] for name in (*GROUPS, "recipe", "image_shape")},
         "training": {"data_sha256": config["data_sha256"], **config.get("made_with", {})},
     }
     if install:
-        path = classifier_path(config["data"]["name"])
-        path.parent.mkdir(exist_ok=True)
+        _make_folder(path.parent)
         save_classifier(classifier, path, facts)
     return facts

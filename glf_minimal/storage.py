@@ -6,6 +6,7 @@ Tensors are kept as safetensors, everything else as JSON or CSV.
 import csv
 import json
 import os
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from glf_minimal.errors import RunError
@@ -105,6 +106,18 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
             f"{path} is not an undamaged safetensors file ({error}); pickled .pt or .ckpt files are refused, "
             f"as loading one can run code from it"
         ) from error
+
+
+def read_pretrained(path: Path) -> dict[str, Tensor]:
+    """Read the weights of a published network, .safetensors or .pth, without running code from the file."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    # whatever a missing or damaged file can raise
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise RunError(f"cannot read weights from {path} ({reason}); give a .safetensors or .pth file") from error
 
 
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:

@@ -159,11 +159,15 @@ def test_bits_per_dim_of_a_uniform_density():
 
 
 def test_reconstruction_errors():
+    """In batches of any size, each image counts once."""
     x, x_hat = torch.full((4, 3, 2, 2), 0.5), torch.full((4, 3, 2, 2), 0.6)
-    errors = reconstruction_errors(x, x_hat)
+    errors = reconstruction_errors([(x, x_hat)])
     assert errors == pytest.approx({"mse_per_image": 0.12, "rmse_per_pixel": 0.1, "psnr": 20}, rel=1e-5)
     assert errors["mse_per_image"] == pytest.approx(mse(x_hat, x).item(), rel=1e-5)
-    assert reconstruction_errors(x, x)["psnr"] == math.inf
+    assert reconstruction_errors([(x, x)])["psnr"] == math.inf
+    x, x_hat = (torch.rand(7, 1, 3, 3, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    streamed = reconstruction_errors(zip(x.split(3), x_hat.split(3), strict=True))
+    assert streamed == pytest.approx(reconstruction_errors([(x, x_hat)]))
 
 
 def test_errors_say_what_is_wrong():
@@ -184,7 +188,9 @@ def test_errors_say_what_is_wrong():
     with pytest.raises(MetricError, match="dim: expected at least 1, got 0"):
         bits_per_dim(1.0, 0)
     with pytest.raises(MetricError, match=r"one shape, got \(10, 3\) and \(10, 4\)"):
-        reconstruction_errors(a, b)
+        reconstruction_errors([(a, a), (a, b)])
+    with pytest.raises(MetricError, match="at least one pair of batches"):
+        reconstruction_errors([])
     with pytest.raises(MetricError, match="eps: 1 of 30 values"):
         gaussianity(a.clone().index_put((torch.tensor(0), torch.tensor(0)), torch.tensor(math.nan)))
     assert issubclass(MetricError, GLFError)

@@ -152,9 +152,10 @@ class LatentModel(Trainable):
 
     def auto_encoder(self, decoder: Adam = Adam()) -> dict[str, Adam]:
         """The parts that an update of the auto-encoder moves; a loss with parameters of its own is one of them."""
-        parts = {"encoder": Adam(), "decoder": decoder}
-        loss = self.reconstruction
-        return parts | {"reconstruction": Adam()} if isinstance(loss, nn.Module) and list(loss.parameters()) else parts
+        parts, loss = {"encoder": Adam(), "decoder": decoder}, self.reconstruction
+        if isinstance(loss, nn.Module) and list(loss.parameters()):
+            parts["reconstruction"] = Adam(lr_factor=10.0)  # a variance, alone, has a long way to go
+        return parts
 
     def auto_encoder_losses(self, x: Tensor) -> dict[str, Tensor]:
         """The reconstruction alone: {"loss", "recon"} in nats per image; loss = beta * recon."""

@@ -35,9 +35,9 @@ class GLANN(LatentModel):
         generator: LatentGenerator,
         beta: float = 1.0,
         reconstruction: str | ReconstructionLoss = "mse",
-        candidates: int = 8,
+        candidates: int = 32,
         encode_steps: int = 30,
-        latents_adam: Adam = Adam(lr_factor=10.0, betas=(0.5, 0.999)),  # noqa: B008 (frozen)
+        latents_adam: Adam = Adam(lr_factor=50.0, betas=(0.5, 0.999)),  # noqa: B008 (frozen)
         share: float = 0.5,
     ):
         super().__init__(None, decoder, latent_dim, beta, reconstruction)

@@ -69,12 +69,15 @@ class LatentGenerator(nn.Module):
         dim: length D of a latent.
         hidden: widths of its hidden layers.
         noise_dim: length of the noise; D where it is not given.
+        batch_norm: after each hidden layer; keeps a generator from collapsing to one mode against a critic.
     """
 
-    def __init__(self, dim: int, hidden: tuple[int, ...] = (200, 200), noise_dim: int | None = None):
+    def __init__(
+        self, dim: int, hidden: tuple[int, ...] = (200, 200), noise_dim: int | None = None, batch_norm: bool = False
+    ):
         super().__init__()
         self.noise_dim = noise_dim or dim
-        self.net = mlp(self.noise_dim, hidden, dim)
+        self.net = mlp(self.noise_dim, hidden, dim, batch_norm=batch_norm)
 
     def forward(self, eps: Tensor) -> Tensor:
         """Noise (N, noise_dim) -> latents (N, D), in float32 at least."""
