@@ -2,32 +2,60 @@
 
 from glf_minimal.config import TrainConfig
 from glf_minimal.data import ImageDataset, load_dataset
-from glf_minimal.errors import DataError, DivergenceError, GLFError, RecipeError, RunError
+from glf_minimal.errors import DataError, DivergenceError, GLFError, MetricError, RecipeError, RunError
+from glf_minimal.evaluation import Protocol, evaluate
 from glf_minimal.flows import AffineCoupling, Flow, Permutation, one_sided_flow, two_sided_flow
-from glf_minimal.models import GLF, Adam, LatentModel, Stage, Update
+from glf_minimal.models import (
+    AAE,
+    AE,
+    GLANN,
+    GLF,
+    VAE,
+    WAEGAN,
+    WAEMMD,
+    Adam,
+    AdvAE,
+    FlowAE,
+    LatentModel,
+    Stage,
+    TwoStageVAE,
+    Update,
+)
 from glf_minimal.networks import conv_decoder, conv_encoder, mlp_decoder, mlp_encoder
 from glf_minimal.training import fit
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "GLF",
+    "AAE",
+    "AE",
     "Adam",
+    "AdvAE",
     "AffineCoupling",
     "DataError",
     "DivergenceError",
     "Flow",
+    "FlowAE",
+    "GLANN",
+    "GLF",
     "GLFError",
     "ImageDataset",
     "LatentModel",
+    "MetricError",
     "Permutation",
+    "Protocol",
     "RecipeError",
     "RunError",
     "Stage",
     "TrainConfig",
+    "TwoStageVAE",
     "Update",
+    "VAE",
+    "WAEGAN",
+    "WAEMMD",
     "conv_decoder",
     "conv_encoder",
+    "evaluate",
     "fit",
     "load_dataset",
     "mlp_decoder",

@@ -5,6 +5,8 @@ import base64
 import io
 import json
 import re
+import subprocess
+import sys
 import tokenize
 import tomllib
 from pathlib import Path
@@ -117,6 +119,14 @@ def test_readme_commands_exist():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^    make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE):
         assert f"\n{target}:" in makefile
+
+
+def test_it_imports_without_what_only_metrics_and_tests_need():
+    """So that trainings run on a machine that has little more than torch."""
+    missing = ["pytorch_fid", "torchmetrics", "prdc", "sklearn", "scipy", "mlxtend", "gdown", "nbval", "matplotlib"]
+    code = f"import sys; sys.modules.update(dict.fromkeys({missing})); import glf_minimal, glf_minimal.cli"
+    code += "; import glf_minimal.catalogue, glf_minimal.experiments, glf_minimal.records"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_there_are_notebooks():

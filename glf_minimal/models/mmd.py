@@ -22,7 +22,9 @@ def mmd(first: Tensor, second: Tensor) -> Tensor:
         return sum((c / (c + distances)).mean() for c in (2 * first.shape[1] * scale for scale in SCALES))
 
     def squared_distances(a: Tensor, b: Tensor) -> Tensor:
-        return (a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T).clamp(min=0)
+        # Half precision would lose the distances in the rounding of the norms.
+        with torch.autocast(a.device.type, enabled=False):
+            return (a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T).clamp(min=0)
 
     n = len(first)
     pairs = ~torch.eye(n, dtype=torch.bool, device=first.device)  # no point with itself
