@@ -16,7 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Train Generative Latent Flows, and sample from them.",
+    help="Train Generative Latent Flows, sample from them, and measure them.",
 )
 
 
@@ -140,7 +140,7 @@ def sample(
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    samples: Annotated[int, typer.Option(min=2, help="How many images are generated.")] = 10_000,
+    samples: Annotated[int, typer.Option(min=5, help="How many images are generated.")] = 10_000,
     reference: Annotated[str, typer.Option(help="Split of real images to compare with.")] = "test",
     train_mode: Annotated[
         bool, typer.Option("--train-mode", help="Sample with batch norm in train mode, as the authors' code does.")
@@ -156,7 +156,9 @@ def evaluate(
         bool, typer.Option("--real", help="Compare training images instead of samples: what a perfect model gets.")
     ] = False,
     fid: Annotated[bool, typer.Option("--fid", help="FID, too: needs Inception's weights (96 MB) and time.")] = False,
-    inception: Annotated[Path | None, typer.Option(help="A local file with Inception's weights, for --fid.")] = None,
+    inception: Annotated[
+        Path | None, typer.Option(help="FID with Inception's weights from this file, in place of --fid's download.")
+    ] = None,
     record: Annotated[
         str | None, typer.Option(metavar="EXPERIMENT/ROW", help="Write a record with the run's samples and history.")
     ] = None,
@@ -169,7 +171,7 @@ def evaluate(
         Path | None, typer.Option(help="Where data is cached.", show_default="$GLF_DATA or data/cache")
     ] = None,
 ) -> None:
-    """Measure a finished run, and print the numbers with their protocol."""
+    """Measure a finished run, and print the numbers with their protocol; of a classifier, its test accuracy."""
     from glf_minimal.config import pick_device
     from glf_minimal.evaluation import Protocol
     from glf_minimal.features import InceptionFeatures
@@ -179,13 +181,24 @@ def evaluate(
     if record is not None and not (experiment.strip(".") and row.strip(".") and "/" not in row):
         raise typer.BadParameter(f"expected EXPERIMENT/ROW, got {record!r}", param_hint="--record")
     if is_classifier(run):
-        facts = evaluate_classifier(run, root, install)
+        if record is not None:
+            raise typer.BadParameter(f"{run} holds a classifier; --install it instead", param_hint="--record")
+        facts = evaluate_classifier(run, root, install, pick_device(device))
         typer.echo(f"test accuracy {facts['accuracy']:.4f} on {facts['test_images']} images")
         return
     if install:
         raise typer.BadParameter(f"{run} does not hold a classifier", param_hint="--install")
-    protocol = Protocol(samples, reference, train_mode, stretch, uint8, False, temperature, seed, batch_size)
-    network = InceptionFeatures(weights=inception) if fid else None
+    protocol = Protocol(
+        samples=samples,
+        reference=reference,
+        train_mode=train_mode,
+        stretch=stretch,
+        uint8=uint8,
+        temperature=temperature,
+        seed=seed,
+        batch_size=batch_size,
+    )
+    network = InceptionFeatures(weights=inception) if fid or inception is not None else None
     outcome = evaluate_run(run, protocol, root, pick_device(device), network, real)
     typer.echo("\n".join(table(outcome)))
     if record is not None:

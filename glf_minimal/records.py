@@ -32,8 +32,8 @@ def read_config(folder: Path) -> dict:
     missing = [group for group in GROUPS if not isinstance(config.get(group), dict)]
     if missing:
         raise RunError(
-            f"{folder / CONFIG} has no settings for {', '.join(missing)}, so the model, one of your own, cannot be built "
-            f"from it; load its weights in Python and call glf_minimal.evaluation.evaluate"
+            f"{folder / CONFIG} has no settings for {', '.join(missing)}, so the model cannot be built from it; load a "
+            f"model of your own in Python and give it to glf_minimal.evaluation.evaluate"
         )
     return config
 
@@ -46,10 +46,11 @@ def train_command(config: dict) -> str | None:
     # As JSON has it, where tuples are lists.
     known = {(group, key): json.dumps(v) for group, keys in recipe.settings().items() for key, v in keys.items()}
     own = {(group, key): json.dumps(v) for group in GROUPS for key, v in config[group].items()}
-    if own.keys() - known.keys():  # a recipe of another version
+    stated = {(group, key) for group in GROUPS for key in getattr(recipe, group)}
+    if not stated <= own.keys() <= known.keys():  # a recipe of this name, but of another version
         return None
-    names = {f"{group}.{key}": value for (group, key), value in own.items() if value != known[group, key]}
-    sets = [f"{name}={value}" for name, value in names.items() if name not in NOT_IN_COMMANDS]
+    changed = {f"{group}.{key}": value for (group, key), value in own.items() if value != known[group, key]}
+    sets = [f"{name}={value}" for name, value in changed.items() if name not in NOT_IN_COMMANDS]
     return shlex.join(["glf", "train", "--recipe", recipe.name, *(part for s in sets for part in ("--set", s))])
 
 
@@ -100,12 +101,15 @@ def evaluate_run(
     protocol = replace(protocol, binarize=config["data"].get("binarize", False))
     reference = load_data(grey, protocol.reference, root)
     measures = evaluate(model, reference, protocol, inception, real=load_data(grey, "train", root) if real else None)
-    options = [*(["--real"] if real else []), *protocol_options(protocol), *(["--fid"] if inception else [])]
+    flags = {"--real": real, "--fid": inception is not None}
+    options = [*protocol_options(protocol), *(flag for flag, is_set in flags.items() if is_set)]
     facts = None
     if isinstance(measures["classifier"], dict):
         _, facts = load_classifier(reference.name)
         facts = {"data": facts["settings"]["data"]["name"], "accuracy": facts["accuracy"]}
-    history = read_tensors(folder / WEIGHTS)[1]["history"]
+    history = read_tensors(folder / WEIGHTS)[1].get("history")
+    if not history:
+        raise RunError(f"{folder / WEIGHTS} has no training history; it was not written by a training")
     return {
         "recipe": config.get("recipe"),
         "seed": config["train"]["seed"],
@@ -121,7 +125,7 @@ def evaluate_run(
             "seconds": round(sum(row["seconds"] for row in history), 1),
             "last": {name: value for name, value in history[-1].items() if name not in ("seconds", "lr")},
             "data_sha256": config["data_sha256"],
-            **config["made_with"],
+            **config.get("made_with", {}),
         },
         "evaluation": {
             "seconds": round(time.perf_counter() - started, 1),
@@ -156,7 +160,7 @@ def write_record(record: dict, run: Path, results: Path, experiment: str, row: s
         RunError: a run without commands, or files that cannot be read or written.
     """
     if not record["commands"]:
-        raise RunError(f"{run} has no record, as no recipe of the catalogue makes it again; its numbers are above")
+        raise RunError(f"no recipe of the catalogue makes {run} again, so there are no commands to record")
     data = record["settings"]["data"]["name"].replace(":", "-").replace("/", "-")
     path = results / experiment / data / row / f"seed-{record['seed']}.json"
     beside = {}
@@ -199,10 +203,9 @@ def evaluate_classifier(
     folder = Path(folder)
     config = read_config(folder)
     classifier, _ = load_run(folder, device)
-    name = config["data"]["name"]
-    path = classifier_path(name)
-    if install and path.stem != f"classifier-{name}":
-        raise RunError(f"{folder} was trained on {name}, whose FCD {path.name} is for; install one of all images")
+    path = classifier_path(trained_on := config["data"]["name"])
+    if install and not path.stem.endswith(f"-{trained_on}"):
+        raise RunError(f"{path.name} serves more data than {trained_on}, on which {folder} was trained; train on all")
     data = load_data(config["data"], "test", root).to(device)
     state = classifier.state_dict()
     classifier.load_state_dict({n: t.half().float() if t.is_floating_point() else t for n, t in state.items()})
@@ -212,7 +215,7 @@ def evaluate_classifier(
         "test_images": len(data),
         "test_sha256": data.digest,
         "command": train_command(config),
-        "settings": {name: config[name] for name in (*GROUPS, "recipe", "image_shape")},
+        "settings": {name: config.get(name) for name in (*GROUPS, "recipe", "image_shape")},
         "training": {"data_sha256": config["data_sha256"], **config.get("made_with", {})},
     }
     if install:

@@ -1,8 +1,14 @@
+import sys
+from unittest import mock
+
 import matplotlib
 import pytest
 import torch
+from torch import nn
 
-from glf_minimal import GLF, Adam, ImageDataset, load_dataset, mlp_decoder, mlp_encoder, one_sided_flow
+from glf_minimal import GLF, Adam, ImageDataset, cli, load_dataset, mlp_decoder, mlp_encoder, one_sided_flow
+from glf_minimal.catalogue import get_recipe
+from glf_minimal.experiments import train_recipe
 
 matplotlib.use("Agg")
 
@@ -35,3 +41,45 @@ def make_glf():
 @pytest.fixture
 def some_digits(digits):
     return ImageDataset(digits.pixels[:320], digits.labels[:320], "some digits")
+
+
+@pytest.fixture
+def glf(monkeypatch, capsys):
+    """Run the command line in this process: glf(*arguments) -> (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["glf", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        return (exit_.value.code or 0, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def classifier_run(tmp_path_factory, data_root):
+    """The folder of a finished training: a small classifier of 8x8 digits."""
+    settings = {"data.name": "digits", "model.width": 8, "train.epochs": 4, "train.batch_size": 32, "train.lr": 5e-3}
+    settings |= {"train.device": "cpu", "train.precision": "float32", "train.progress": False}
+    out = tmp_path_factory.mktemp("classifier") / "run"
+    train_recipe(get_recipe("classifier-mnist").with_settings(settings), out, data_root)
+    return out
+
+
+@pytest.fixture(scope="session")
+def inception_weights(tmp_path_factory):
+    """Seeded random weights in the place of FID's, in a cache as torch.hub has it."""
+    inception = pytest.importorskip("pytorch_fid.inception")
+    path = tmp_path_factory.mktemp("torch-home") / "hub" / "checkpoints" / "pt_inception-2015-12-05-6726825d.pth"
+    with torch.random.fork_rng([]), mock.patch.object(nn.Module, "load_state_dict"):
+        torch.manual_seed(0)
+        with mock.patch.object(inception, "load_state_dict_from_url"):
+            network = inception.fid_inception_v3()
+        for module in network.modules():  # so that no layer fades or explodes
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            elif isinstance(module, nn.BatchNorm2d):
+                nn.init.normal_(module.bias, std=0.3)
+    path.parent.mkdir(parents=True)
+    torch.save(network.state_dict(), path)
+    return path

@@ -10,27 +10,15 @@ import time
 import pytest
 import torch
 from PIL import Image
+from training_helpers import quick
 
-from glf_minimal import cli
+from glf_minimal import classifiers, fit
 from glf_minimal.catalogue import RECIPES
 from glf_minimal.runs import CHECKPOINT, WEIGHTS, checkpoint_epoch
 from glf_minimal.storage import read_tensors
 
 # Progress bars off, a checkpoint after every epoch.
 QUIET = ["--no-progress", "--device", "cpu", "--set", "train.checkpoint_seconds=0"]
-
-
-@pytest.fixture
-def glf(monkeypatch, capsys):
-    """Run the command line in this process: glf(*arguments) -> (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["glf", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        return (exit_.value.code or 0, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -44,19 +32,32 @@ def run(tmp_path_factory, data_root):
 def test_help_reads_well(glf):
     code, out, _ = glf("--help")
     assert code == 0
-    for word in ("recipes", "train", "sample", "Generative Latent Flow"):
+    for word in ("recipes", "train", "sample", "evaluate", "Generative Latent Flow"):
         assert word in out
-    for command in ("train", "sample", "recipes"):
+    words = {"train": "runs/RECIPE", "sample": "RUN/grid.png", "recipes": "NAME", "evaluate": "EXPERIMENT/ROW"}
+    for command, word in words.items():
         code, out, _ = glf(command, "--help")
         assert code == 0
         assert "--help" in out
-        assert {"train": "runs/RECIPE", "sample": "RUN/grid.png", "recipes": "NAME"}[command] in out
+        assert word in out
 
 
 def test_recipes_lists_every_recipe(glf):
     code, out, _ = glf("recipes")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == list(RECIPES)
+
+
+def test_recipes_lists_those_with_a_part_of_their_name(glf):
+    code, out, _ = glf("recipes", "small-mnist")
+    assert code == 0
+    names = [line.split()[0] for line in out.splitlines()]
+    assert names == [name for name in RECIPES if "small-mnist" in name]
+    assert len(names) > 10
+    assert glf("recipes", "glf-mnist")[1].startswith("data.")  # a whole name, although it is part of others
+    code, _, err = glf("recipes", "glf-minst")
+    assert code == 1
+    assert "unknown recipe 'glf-minst'; did you mean glf-mnist" in err
 
 
 def test_recipes_shows_settings_as_set_takes_them(glf, data_root, tmp_path):
@@ -90,6 +91,52 @@ def test_train_and_sample(glf, data_root, tmp_path):
     assert len(set(grids)) == 3
 
 
+@pytest.mark.filterwarnings("ignore::glf_minimal.frechet.TooFewSamples")
+def test_evaluate(glf, run, data_root, tmp_path):
+    arguments = ["evaluate", run, "--samples", 20, "--root", data_root, "--device", "cpu"]
+    code, out, err = glf(*arguments)
+    assert (code, err) == (0, "")
+    lines = [line.split() for line in out.splitlines()]
+    assert [line[0] for line in lines[:3]] == ["classifier", "inception", "reconstruction"]
+    assert "not run: there is no classifier for digits" in out
+    assert {"mse_per_image", "psnr", "frechet", "nll", "ks_max"} <= {line[1] for line in lines}
+    assert lines[-1][0] == "protocol:"
+    assert "samples 20, reference test, train_mode False" in out
+    assert glf(*arguments)[1] == out
+    assert glf(*arguments, "--seed", 1)[1] != out
+    code, recorded, _ = glf(*arguments, "--record", "trial/row", "--results", tmp_path)
+    assert code == 0
+    assert recorded.startswith(out)
+    assert recorded.endswith(f"record: {tmp_path / 'trial' / 'digits' / 'row' / 'seed-0.json'}\n")
+    (tmp_path / "file").touch()
+    code, out, err = glf(*arguments, "--record", "trial/row", "--results", tmp_path / "file")
+    assert code == 1
+    assert "protocol:" in out  # the numbers are not lost
+    assert err.startswith("glf: cannot make the folder")
+    assert err.count("\n") == 1
+
+
+def test_evaluate_with_a_file_of_inceptions_weights(glf, run, data_root, tmp_path):
+    """It asks for FID by itself."""
+    code, _, err = glf("evaluate", run, "--inception", tmp_path / "missing.pth", "--root", data_root)
+    assert code == 1
+    assert "missing.pth" in err
+
+
+def test_evaluate_a_classifier(glf, classifier_run, data_root, tmp_path, monkeypatch):
+    monkeypatch.setattr(classifiers, "WEIGHTS_FOLDER", tmp_path)
+    code, out, err = glf("evaluate", classifier_run, "--root", data_root, "--device", "cpu")
+    assert (code, err) == (0, "")
+    words = out.split()
+    assert words[:2] == ["test", "accuracy"]
+    assert 0.85 < float(words[2]) <= 1
+    assert words[3:] == ["on", "176", "images"]
+    assert not list(tmp_path.iterdir())
+    assert glf("evaluate", classifier_run, "--root", data_root, "--install") == (0, out, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["classifier-digits.safetensors"]
+    assert glf("evaluate", classifier_run, "--record", "trial/row")[0] == 2
+
+
 def test_train_on_a_folder_of_pictures(glf, tmp_path):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
@@ -118,6 +165,7 @@ def test_train_on_a_folder_of_pictures(glf, tmp_path):
         (["train", "--recipe", "glf-digits", "--out", "/proc/run"], "cannot make the folder /proc/run"),
         (["sample", "nowhere"], "is nowhere the folder of a run"),
         (["sample", sys.executable], "the folder of a run"),
+        (["evaluate", "nowhere"], "is nowhere the folder of a run"),
     ],
 )
 def test_errors_are_one_line(glf, arguments, words, tmp_path, data_root, monkeypatch):
@@ -130,6 +178,14 @@ def test_errors_are_one_line(glf, arguments, words, tmp_path, data_root, monkeyp
     assert words in err
     assert err.count("\n") == 1
     assert not list(tmp_path.iterdir())  # nothing half-written
+
+
+def test_a_run_of_ones_own_model_cannot_be_evaluated(glf, make_glf, some_digits, tmp_path):
+    fit(make_glf(), some_digits, quick(epochs=1), tmp_path)
+    code, out, err = glf("evaluate", tmp_path)
+    assert (code, out) == (1, "")
+    assert "no settings for networks, flow, model" in err
+    assert err.count("\n") == 1
 
 
 def test_an_output_folder_that_is_a_file(glf, tmp_path, data_root):
@@ -147,6 +203,13 @@ def test_usage_errors(glf, run, tmp_path):
     assert glf("sample", run, "--out", tmp_path / "grid.jpg")[0] == 2
     assert glf("sample", run, "-n", 0)[0] == 2
     assert glf("sample", run, "--seed", 10**20)[0] == 2
+    assert glf("evaluate", run, "--samples", 4)[0] == 2
+    assert glf("evaluate", run, "--install")[0] == 2
+    for name in ("trial", "trial/", "/row", "a/b/c", "../row", "trial/..", ""):
+        code, _, err = glf("evaluate", run, "--record", name, "--results", tmp_path)
+        assert code == 2
+        assert "EXPERIMENT/ROW" in err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_pickle_in_place_of_the_weights(glf, run, tmp_path):

@@ -4,7 +4,6 @@ import os
 import pickle
 import subprocess
 import sys
-from unittest import mock
 from urllib.error import URLError
 
 import numpy as np
@@ -19,32 +18,8 @@ from glf_minimal.errors import DataError, MetricError
 from glf_minimal.features import InceptionFeatures, as_uint8, extract, folder_batches, image_batches, require
 from glf_minimal.metrics import fid
 
-inception = pytest.importorskip("pytorch_fid.inception")
+pytest.importorskip("pytorch_fid.inception")
 NAME = "pt_inception-2015-12-05-6726825d.pth"
-
-
-@pytest.fixture(scope="module")
-def torch_home(tmp_path_factory):
-    """A cache of torch.hub with seeded random weights in the place of FID's."""
-    home = tmp_path_factory.mktemp("torch-home")
-    with torch.random.fork_rng([]), mock.patch.object(nn.Module, "load_state_dict"):
-        torch.manual_seed(0)
-        with mock.patch.object(inception, "load_state_dict_from_url"):
-            network = inception.fid_inception_v3()
-        for module in network.modules():  # so that no layer fades or explodes
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            elif isinstance(module, nn.BatchNorm2d):
-                nn.init.normal_(module.bias, std=0.3)
-    checkpoints = home / "hub" / "checkpoints"
-    checkpoints.mkdir(parents=True)
-    torch.save(network.state_dict(), checkpoints / NAME)
-    return home
-
-
-@pytest.fixture(scope="module")
-def weights(torch_home):
-    return torch_home / "hub" / "checkpoints" / NAME
 
 
 def pictures(n, channels, seed):
@@ -63,17 +38,17 @@ def save(images, folder):
     return folder
 
 
-def test_fid_is_that_of_the_pytorch_fid_command(torch_home, weights, tmp_path):
+def test_fid_is_that_of_the_pytorch_fid_command(inception_weights, tmp_path):
     """Grey and coloured PNG files; images in memory are rounded and so stand for their files."""
     grey, coloured = pictures(72, 1, seed=0), pictures(72, 3, seed=1)
     folders = save(grey, tmp_path / "grey"), save(coloured, tmp_path / "coloured")
     command = [sys.executable, "-W", "ignore", "-m", "pytorch_fid", *map(str, folders)]
     command += ["--device", "cpu", "--dims", "64", "--batch-size", "50"]
-    environment = os.environ | {"TORCH_HOME": str(torch_home)}
+    environment = os.environ | {"TORCH_HOME": str(inception_weights.parents[2])}
     printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     expected = float(printed.rpartition("FID:")[2])
     assert 0.1 < expected < 100
-    assert fid(folders[0], coloured, weights, dims=64) == pytest.approx(expected, abs=1e-3)
+    assert fid(folders[0], coloured, inception_weights, dims=64) == pytest.approx(expected, abs=1e-3)
 
 
 def test_images_in_memory_are_their_files(tmp_path):
@@ -87,10 +62,10 @@ def test_images_in_memory_are_their_files(tmp_path):
     assert torch.equal(torch.cat(list(image_batches(data))), as_uint8(grey))
 
 
-def test_inception_features(weights, tmp_path, monkeypatch):
+def test_inception_features(inception_weights, tmp_path, monkeypatch):
     """One vector an image, in eval mode whatever happens, and the same from every source of the weights."""
     state = torch.get_rng_state()
-    extractor = InceptionFeatures(64, weights)
+    extractor = InceptionFeatures(64, inception_weights)
     assert torch.equal(torch.get_rng_state(), state)
     grey = pictures(3, 1, seed=0)
     features = extractor.train()(grey)
@@ -105,15 +80,15 @@ def test_inception_features(weights, tmp_path, monkeypatch):
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(extractor(grey), features)
 
-    save_file(torch.load(weights, weights_only=True), tmp_path / "inception.safetensors")
+    save_file(torch.load(inception_weights, weights_only=True), tmp_path / "inception.safetensors")
     assert torch.equal(InceptionFeatures(64, tmp_path / "inception.safetensors")(grey), features)
-    monkeypatch.setenv("TORCH_HOME", str(weights.parents[2]))
+    monkeypatch.setenv("TORCH_HOME", str(inception_weights.parents[2]))
     assert torch.equal(InceptionFeatures(64)(grey), features)
 
 
 @pytest.mark.parametrize("dims", [192, 768, 2048])
-def test_deeper_features(weights, dims):
-    features = InceptionFeatures(dims, weights)(pictures(2, 3, seed=0))
+def test_deeper_features(inception_weights, dims):
+    features = InceptionFeatures(dims, inception_weights)(pictures(2, 3, seed=0))
     assert features.shape == (2, dims)
     assert features.isfinite().all()
     assert (features[0] != features[1]).any()
@@ -154,10 +129,10 @@ def test_weights_that_are_not_inceptions(tmp_path):
             InceptionFeatures(64, tmp_path / name)
 
 
-def test_wrong_arguments(weights):
+def test_wrong_arguments(inception_weights):
     with pytest.raises(MetricError, match="dims: expected one of 64, 192, 768, 2048; got 100"):
         InceptionFeatures(100)
-    extractor = InceptionFeatures(64, weights)
+    extractor = InceptionFeatures(64, inception_weights)
     for images in (
         torch.rand(2, 2, 8, 8),
         torch.rand(1, 8, 8),

@@ -1,0 +1,334 @@
+"""Records: they hold what makes a number, their commands make it again, and they are written whole or not at all."""
+
+import csv
+import dataclasses
+import json
+import shlex
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from training_helpers import quick
+
+from glf_minimal import classifiers, fit, load_dataset, storage
+from glf_minimal.catalogue import RECIPES, get_recipe
+from glf_minimal.cli import _parse_settings
+from glf_minimal.errors import RunError
+from glf_minimal.evaluation import Protocol
+from glf_minimal.experiments import load_run, train_recipe
+from glf_minimal.features import InceptionFeatures
+from glf_minimal.records import (
+    commands,
+    evaluate_classifier,
+    evaluate_run,
+    protocol_options,
+    table,
+    train_command,
+    write_record,
+)
+from glf_minimal.storage import read_json, read_tensors, write_json, write_tensors
+
+pytestmark = pytest.mark.filterwarnings("ignore::glf_minimal.frechet.TooFewSamples")
+
+QUIET = {"train.progress": False, "train.device": "cpu", "train.checkpoint_seconds": 0.0}
+RECIPE = get_recipe("glf-digits").with_settings({"train.epochs": 2, "model.beta": 2, **QUIET})
+PROTOCOL = Protocol(samples=40, batch_size=20)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, data_root):
+    folder = tmp_path_factory.mktemp("records") / "run"
+    train_recipe(RECIPE, folder, data_root)
+    return folder
+
+
+@pytest.fixture
+def digits_have_a_classifier(classifier_run, data_root, tmp_path, monkeypatch):
+    monkeypatch.setattr(classifiers, "WEIGHTS_FOLDER", tmp_path / "weights")
+    evaluate_classifier(classifier_run, data_root, install=True)
+
+
+@pytest.fixture
+def copy_of(run, tmp_path):
+    """A copy of the run whose config.json is changed: copy_of(group=content or None to leave it out)."""
+
+    def make(**groups):
+        folder = tmp_path / "copy"
+        folder.mkdir()
+        for file in run.iterdir():
+            (folder / file.name).write_bytes(file.read_bytes())
+        config = read_json(run / "config.json") | groups
+        write_json(folder / "config.json", {name: value for name, value in config.items() if value is not None})
+        return folder
+
+    return make
+
+
+@pytest.mark.usefixtures("digits_have_a_classifier")
+def test_a_record_holds_what_makes_the_numbers(run, data_root, tmp_path):
+    record = evaluate_run(run, PROTOCOL, data_root)
+    path = write_record(record, run, tmp_path / "results", "trial", "glf")
+    assert path == tmp_path / "results" / "trial" / "digits" / "glf" / "seed-0.json"
+    content = json.loads(path.read_text())
+    assert content == {"experiment": "trial", "row": "glf", **json.loads(json.dumps(record))}
+    assert content["recipe"] == "glf-digits"
+    assert content["seed"] == 0
+    assert set(content["metrics"]) == {"classifier", "inception", "reconstruction", "latents"}
+    assert content["protocol"] == dataclasses.asdict(PROTOCOL) | {"samples_are": "generated"}
+    assert content["classifier"]["data"] == "digits"
+    assert content["classifier"]["accuracy"] > 0.85
+    assert content["settings"] == RECIPE.settings()
+    assert content["built"]["class"] == "GLF"
+    assert content["parameters"] == sum(p.numel() for p in load_run(run)[0].parameters())
+    train, test = (load_dataset("digits", split, data_root) for split in ("train", "test"))
+    training, evaluation = content["training"], content["evaluation"]
+    assert training["epochs"] == 2
+    assert training["seconds"] >= 0
+    assert set(training["last"]) == {"stage", "epoch", "step", "loss", "recon", "nll"}
+    assert training["data_sha256"] == train.digest
+    assert evaluation["reference_sha256"] == test.digest
+    assert evaluation["reference_images"] == len(test)
+    assert evaluation["seconds"] > 0
+    for side in (training, evaluation):
+        assert side["versions"]["torch"].startswith(torch.__version__.partition("+")[0])
+        assert side["hardware"]
+        assert "commit" in side
+    assert Image.open(path.with_suffix(".png")).size == Image.open(run / "samples.png").size
+    with open(path.with_suffix(".csv")) as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+    assert len(list(path.parent.iterdir())) == 3
+
+
+@pytest.mark.usefixtures("digits_have_a_classifier")
+@pytest.mark.parametrize(
+    ("changes", "options"),
+    [
+        ({}, []),
+        (
+            {"model.beta": 2.5, "networks.latent_dim": 5, "train.seed": 3, "flow.hidden": 16, "train.lr": 1e-3},
+            ["--stretch", "--train-mode", "--no-uint8", "--temperature", "0.8", "--seed", "5", "--batch-size", "15"],
+        ),
+        (
+            {"data.binarize": True, "model.flow_adam": {"betas": [0.8, 0.9]}, "train.schedule": "cosine"},
+            ["--reference", "train"],
+        ),
+        ({"train.precision": "float32"}, ["--real", "--seed", "1"]),
+    ],
+)
+def test_its_commands_make_it_again(changes, options, glf, data_root, tmp_path, monkeypatch):
+    """In an empty folder: the same settings, the same weights, the same numbers."""
+    monkeypatch.setenv("GLF_DATA", str(data_root))
+    records, runs = [], []
+    out = "runs/some of my/run"
+    sets = [part for name, value in changes.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+    arguments = [
+        ["train", "--recipe", "glf-digits", "--epochs", 1, "--out", out, "--no-progress", *sets],
+        ["evaluate", out, "--samples", 30, *options],
+    ]
+    for name in ("first", "again"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        assert glf(*arguments[0])[0] == 0
+        code, text, _ = glf(*arguments[1], "--record", "trial/row")
+        assert code == 0
+        path = text.splitlines()[-1].removeprefix("record: ")
+        assert path == f"data/results/trial/digits/row/seed-{changes.get('train.seed', 0)}.json"
+        records.append(read_json(tmp_path / name / path))
+        runs.append(read_tensors(tmp_path / name / out / "model.safetensors")[0])
+        arguments = [shlex.split(command)[1:] for command in records[-1]["commands"]]
+    first, again = records
+    assert [command[0] for command in arguments] == ["train", "evaluate"]
+    assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
+    for record in records:
+        record["settings"]["train"].pop("progress")
+        assert record["metrics"]["classifier"]["fcd"] > 0
+    for part in ("commands", "settings", "built", "metrics", "protocol", "classifier", "parameters"):
+        assert first[part] == again[part], part
+    assert first["settings"]["train"]["epochs"] == 1
+    assert first["protocol"]["samples"] == 30
+    assert first["protocol"]["binarize"] == changes.get("data.binarize", False)
+
+
+def as_json(settings):
+    return json.loads(json.dumps(settings))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_as_it_is_needs_no_settings(name):
+    assert train_command({"recipe": name, **as_json(RECIPES[name].settings())}) == f"glf train --recipe {name}"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("glf-digits", {"data.name": "folder:my pictures' folder", "data.image_size": 12, "networks.hidden": [9, 8]}),
+        ("advae-report-mnist", {"model.gan_adam": {"lr_factor": 1e-5, "betas": [0.1, 0.2]}, "data.binarize": False}),
+        ("glf-mnist", {"model.stop_gradient": False, "flow.batch_norm": False, "train.precision": "bf16"}),
+    ],
+)
+def test_changed_settings_survive_the_shell(name, changes):
+    settings = get_recipe(name).with_settings(changes).settings()
+    command = shlex.split(train_command({"recipe": name, **as_json(settings)}))
+    assert command[:4] == ["glf", "train", "--recipe", name]
+    assert len(command) == 4 + 2 * len(changes)
+    assert get_recipe(name).with_settings(_parse_settings(command[5::2])).settings() == as_json(settings)
+
+
+def test_what_changes_no_number_is_left_out():
+    recipe = get_recipe("glf-digits").with_settings(QUIET)
+    assert train_command({"recipe": "glf-digits", **recipe.settings()}) == "glf train --recipe glf-digits"
+
+
+def test_runs_of_other_recipes_have_no_command():
+    """Of none, of one that is not in the catalogue, or of one whose settings have since changed their names."""
+    settings = get_recipe("glf-digits").settings()
+    assert train_command(settings) is None
+    assert train_command({"recipe": "mine", **settings}) is None
+    for group in (settings["model"] | {"gamma": 1}, {k: v for k, v in settings["model"].items() if k != "beta"}):
+        assert train_command({"recipe": "glf-digits", **settings, "model": group}) is None
+    # One that was left at its default need not have existed.
+    older = {group: dict(content) for group, content in settings.items()}
+    del older["data"]["binarize"], older["train"]["halve_every"]
+    assert train_command({"recipe": "glf-digits", **older}) == "glf train --recipe glf-digits"
+
+
+@pytest.mark.parametrize(
+    ("folder", "here", "out"),
+    [
+        ("runs/glf-digits", ".", None),
+        ("runs/beta2", ".", "runs/beta2"),
+        ("trained", ".", "trained"),
+        ("elsewhere/beta2", "project", "runs/beta2"),
+        ("elsewhere/glf-digits", "project", None),
+        ("project", "project", "runs/project"),
+    ],
+)
+def test_commands_name_the_folder_as_seen_from_here(folder, here, out, tmp_path, monkeypatch):
+    """A folder elsewhere, whose path would say nothing to others, is called after its last part."""
+    (tmp_path / here).mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path / here)
+    config = {"recipe": "glf-digits", **get_recipe("glf-digits").settings()}
+    train = "glf train --recipe glf-digits" + (f" --out {out}" if out else "")
+    evaluate = f"glf evaluate {out or 'runs/glf-digits'} --real"
+    assert commands(tmp_path / folder, config, ["--real"]) == [train, evaluate]
+
+
+def test_protocols_as_options():
+    assert protocol_options(Protocol()) == []
+    assert protocol_options(Protocol(binarize=True)) == []  # follows from the run
+    options = protocol_options(Protocol(9, "train", True, True, False, False, 0.5, 2, 3))
+    assert shlex.join(options) == (
+        "--samples 9 --reference train --train-mode --stretch --no-uint8 --temperature 0.5 --seed 2 --batch-size 3"
+    )
+
+
+def test_the_table_has_each_number_once(run, data_root):
+    record = evaluate_run(run, PROTOCOL, data_root)
+    *lines, last = table(record)
+    assert lines[:2] == [f"{group:15}{record['metrics'][group]}" for group in ("classifier", "inception")]
+    numbers = [line.split() for line in lines[2:]]
+    expected = [(group, name) for group in ("reconstruction", "latents") for name in record["metrics"][group]]
+    assert [(group, name) for group, name, _ in numbers] == expected
+    for group, name, value in numbers:
+        assert float(value) == pytest.approx(record["metrics"][group][name], abs=1e-4)
+    for name, value in record["protocol"].items():
+        assert f"{name} {value}" in last
+
+
+def test_real_images_have_no_samples_and_no_history(run, data_root, tmp_path):
+    record = evaluate_run(run, PROTOCOL, data_root, real=True)
+    assert record["protocol"]["samples_are"] == "real training images"
+    assert record["commands"][1].endswith("--real")
+    path = write_record(record, run, tmp_path, "trial", "real")
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_with_fid(run, data_root, inception_weights, tmp_path):
+    few = {name: array[::18] for name, array in np.load(data_root / "digits-test.npz").items()}
+    np.savez(tmp_path / "digits-test.npz", **few)
+    record = evaluate_run(run, Protocol(samples=10), tmp_path, inception=InceptionFeatures(64, inception_weights))
+    assert record["metrics"]["inception"]["fid"] > 0
+    assert record["commands"][1] == "glf evaluate runs/run --samples 10 --fid"
+
+
+def test_a_run_of_a_recipe_of_ones_own(copy_of, data_root, tmp_path):
+    """It is evaluated, but has no record, as no command makes it again."""
+    folder = copy_of(recipe="mine")
+    record = evaluate_run(folder, PROTOCOL, data_root)
+    assert record["commands"] == []
+    assert table(record)
+    with pytest.raises(RunError, match=r"no recipe of the catalogue makes .*copy again"):
+        write_record(record, folder, tmp_path / "results", "trial", "mine")
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("settings", [None, {"model": "my own network"}])
+def test_a_model_of_ones_own_cannot_be_built(settings, make_glf, some_digits, tmp_path):
+    fit(make_glf(), some_digits, quick(epochs=1), tmp_path, settings)
+    with pytest.raises(RunError, match=r"no settings for networks, flow, model, so .*\.evaluation\.evaluate"):
+        evaluate_run(tmp_path, PROTOCOL)
+
+
+def test_folders_that_are_no_finished_runs(run, tmp_path, data_root):
+    with pytest.raises(RunError, match=r"is .*nowhere the folder of a run"):
+        evaluate_run(tmp_path / "nowhere", PROTOCOL)
+    (tmp_path / "config.json").write_text((run / "config.json").read_text())
+    with pytest.raises(RunError, match="the folder of a finished run"):
+        evaluate_run(tmp_path, PROTOCOL)
+    write_tensors(tmp_path / "model.safetensors", read_tensors(run / "model.safetensors")[0])
+    with pytest.raises(RunError, match="has no training history"):
+        evaluate_run(tmp_path, PROTOCOL, data_root)
+
+
+@pytest.fixture
+def record(run, data_root):
+    return evaluate_run(run, Protocol(samples=5), data_root)
+
+
+def test_results_that_cannot_be_written(record, run, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(RunError, match=r"cannot make the folder .*file/results.* \(Not a directory\)"):
+        write_record(record, run, tmp_path / "file" / "results", "trial", "glf")
+    assert (tmp_path / "file").read_text() == "precious"
+    (tmp_path / "trial" / "digits" / "glf" / "seed-0.json").mkdir(parents=True)
+    with pytest.raises(RunError, match=r"cannot write .*seed-0\.json"):
+        write_record(record, run, tmp_path, "trial", "glf")
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_a_run_without_samples_leaves_nothing(record, copy_of, tmp_path):
+    folder = copy_of()
+    (folder / "samples.png").unlink()
+    with pytest.raises(RunError, match=r"cannot read .*samples\.png"):
+        write_record(record, folder, tmp_path / "results", "trial", "glf")
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_full_disk_leaves_the_old_record(record, run, tmp_path, monkeypatch):
+    path = write_record(record, run, tmp_path, "trial", "glf")
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage.os, "fsync", full)
+    with pytest.raises(RunError, match="No space left on device"):
+        write_record(record | {"seed": 0, "metrics": {}}, run, tmp_path, "trial", "glf")
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
+
+
+def test_data_folders_give_file_names(record, run, tmp_path):
+    record = record | {"settings": {"data": {"name": "folder:/my/pictures"}}}
+    path = write_record(record, run, tmp_path, "trial", "glf")
+    assert path.relative_to(tmp_path).parts == ("trial", "folder--my-pictures", "glf", "seed-0.json")
+
+
+def test_a_classifiers_accuracy(classifier_run, data_root):
+    facts = evaluate_classifier(classifier_run, data_root)
+    assert 0.85 < facts["accuracy"] <= 1
+    command = shlex.split(facts["command"])
+    assert command[:4] == ["glf", "train", "--recipe", "classifier-mnist"]
+    assert 'data.name="digits"' in command
+    assert facts["training"]["data_sha256"] == load_dataset("digits", "train", data_root).digest
+    assert facts["training"]["versions"]
