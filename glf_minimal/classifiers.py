@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glf_minimal.errors import MetricError
+from glf_minimal.errors import DataError, MetricError
 from glf_minimal.models.base import Adam, Stage, Trainable, Update
 from glf_minimal.storage import load_weights, read_tensors, write_tensors
 
@@ -86,6 +86,11 @@ class Classifier(Trainable):
 
     def losses(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Cross-entropy in nats per image (of attributes: summed over them), and the fraction that is right."""
+        expected = (len(x), self.head.out_features) if self.attributes else (len(x),)
+        if labels.shape != expected:
+            raise DataError(
+                f"labels: expected shape {expected}, got {tuple(labels.shape)}; set model.classes and model.attributes"
+            )
         logits = self.head(self(self.augment(x) if self.training else x)).float()
         if self.attributes:
             loss = F.binary_cross_entropy_with_logits(logits, labels.float(), reduction="sum") / len(x)

@@ -119,10 +119,13 @@ def sample(
 
     from glf_minimal.config import pick_device
     from glf_minimal.experiments import load_run
+    from glf_minimal.models import LatentModel
     from glf_minimal.plotting import save_grid
 
     device = pick_device(device)
     model, _ = load_run(run, device)
+    if not isinstance(model, LatentModel):
+        raise typer.BadParameter(f"{run} holds a classifier, which has no samples", param_hint="RUN")
     out = out or run / ("plain-noise.png" if plain_noise else "grid.png")
     if out.suffix.lower() != ".png" or out.is_dir() or not out.parent.is_dir():
         raise typer.BadParameter(f"{out} is not the path of a .png file in an existing folder", param_hint="--out")

@@ -13,7 +13,7 @@ from torch import nn
 from glf_minimal.classifiers import Classifier
 from glf_minimal.config import TrainConfig
 from glf_minimal.data import ImageDataset, load_dataset
-from glf_minimal.errors import RecipeError
+from glf_minimal.errors import RecipeError, RunError
 from glf_minimal.flows import Flow, one_sided_flow, two_sided_flow
 from glf_minimal.models import (
     AAE,
@@ -38,6 +38,7 @@ from glf_minimal.storage import load_weights, read_json, read_tensors
 from glf_minimal.training import fit
 
 NETWORKS = {"conv": (conv_encoder, conv_decoder), "mlp": (mlp_encoder, mlp_decoder)}
+GROUPS = ("data", "networks", "flow", "model", "train")  # of settings
 FLOWS = {"one-sided": one_sided_flow, "two-sided": two_sided_flow}
 
 
@@ -172,10 +173,22 @@ def train_recipe(recipe: Recipe, out: str | Path, root: str | Path | None = None
     return fit(model, data, config, out, {"recipe": recipe.name, **settings})
 
 
+def read_config(folder: Path) -> dict:
+    """The ``config.json`` of a run, or RunError where it does not say how to build the model."""
+    config = read_json(folder / CONFIG)
+    missing = [group for group in GROUPS if not isinstance(config.get(group), dict)]
+    if missing:
+        raise RunError(
+            f"{folder / CONFIG} has no settings for {', '.join(missing)}, so the model cannot be built from it; load a "
+            f"model of your own in Python and give it to glf_minimal.evaluate"
+        )
+    return config
+
+
 def load_run(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Trainable, dict]:
     """Read a finished run: its model, in eval mode, and the content of its ``config.json``."""
     folder = Path(folder)
-    config = read_json(folder / CONFIG)
+    config = read_config(folder)
     tensors, _ = read_tensors(folder / WEIGHTS)
     try:
         model = build_model(config, tuple(config["image_shape"]))

@@ -16,26 +16,13 @@ from glf_minimal.catalogue import RECIPES
 from glf_minimal.classifiers import classifier_path, load_classifier, save_classifier
 from glf_minimal.errors import RunError
 from glf_minimal.evaluation import Protocol, evaluate
-from glf_minimal.experiments import load_data, load_run
+from glf_minimal.experiments import GROUPS, load_data, load_run, read_config
 from glf_minimal.features import InceptionFeatures
 from glf_minimal.provenance import git_commit, hardware, versions
-from glf_minimal.runs import CONFIG, HISTORY, SAMPLES, WEIGHTS
-from glf_minimal.storage import atomic, read_json, read_tensors, write_json
+from glf_minimal.runs import HISTORY, SAMPLES, WEIGHTS
+from glf_minimal.storage import atomic, read_tensors, write_json
 
-GROUPS = ("data", "networks", "flow", "model", "train")
 NOT_IN_COMMANDS = ("train.device", "train.progress", "train.checkpoint_seconds")  # which change no number
-
-
-def read_config(folder: Path) -> dict:
-    """The ``config.json`` of a run, or RunError where it does not say how to build the model."""
-    config = read_json(folder / CONFIG)
-    missing = [group for group in GROUPS if not isinstance(config.get(group), dict)]
-    if missing:
-        raise RunError(
-            f"{folder / CONFIG} has no settings for {', '.join(missing)}, so the model cannot be built from it; load a "
-            f"model of your own in Python and give it to glf_minimal.evaluation.evaluate"
-        )
-    return config
 
 
 def train_command(config: dict) -> str | None:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from glf_minimal.config import TrainConfig, pick_device, uses_bf16
 from glf_minimal.data import ImageDataset
-from glf_minimal.errors import DivergenceError, RecipeError
+from glf_minimal.errors import DataError, DivergenceError, RecipeError
 from glf_minimal.models.base import LatentModel, Stage, Trainable, Update
 from glf_minimal.provenance import git_commit, hardware, versions
 from glf_minimal.runs import CHECKPOINT, History, Run, checkpoint_epoch, claim_folder
@@ -143,7 +143,7 @@ def _batch(data: ImageDataset, index: Tensor, dtype: torch.dtype) -> dict[str, T
 def _losses(model: Trainable, update: Update, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     missing = [name for name in update.inputs if name not in batch]
     if missing:
-        raise ValueError(f"{type(model).__name__} trains on {missing[0]}, which this data does not have")
+        raise DataError(f"{type(model).__name__} trains on {missing[0]}, which this data does not have")
     return getattr(model, update.losses)(*(batch[name] for name in update.inputs))
 
 
@@ -160,6 +160,7 @@ def _try_out(model: Trainable, batch: dict[str, Tensor]) -> None:
 def _describe(model: Trainable, settings: dict, data: ImageDataset, config: TrainConfig, device: torch.device) -> dict:
     """The content of ``config.json``."""
     made_with = {"versions": versions(), "commit": git_commit(), "hardware": hardware(device)}
+    made_with["precision"] = "bf16" if uses_bf16(config.precision, device) else "float32"
     facts = {"train": asdict(config), "image_shape": list(data.image_shape), "data_sha256": data.digest}
     return {"data": {"name": data.name}, **settings, "built": model.describe(), **facts, "made_with": made_with}
 

@@ -11,7 +11,7 @@ from glf_minimal.catalogue import get_recipe
 from glf_minimal.classifiers import WEIGHTS_FOLDER, Classifier, classifier_path, load_classifier, save_classifier
 from glf_minimal.cli import _parse_settings
 from glf_minimal.data import SHAPES, ImageDataset
-from glf_minimal.errors import MetricError, RunError
+from glf_minimal.errors import DataError, MetricError, RunError
 from glf_minimal.experiments import load_run
 from glf_minimal.features import extract
 from glf_minimal.frechet import frechet_from_features
@@ -235,3 +235,10 @@ def test_everyone_gets_the_same_fcd(mnist_features):
     assert digits.std().item() == pytest.approx(0.895, abs=1e-3)
     assert frechet_from_features(train[::2], train[1::2]) == pytest.approx(0.0687, rel=1e-3)
     assert frechet_from_features(train, test) == pytest.approx(0.2963, rel=1e-3)
+
+
+def test_labels_that_do_not_fit_are_named(digits):
+    with pytest.raises(DataError, match=r"labels: expected shape \(6, 3\), got \(6,\); set model\.classes"):
+        make(classes=3, attributes=True).losses(digits.batch(slice(6)), digits.labels[:6])
+    with pytest.raises(DataError, match="Classifier trains on labels, which this data does not have"):
+        fit(make(), ImageDataset(digits.pixels[:64]), TrainConfig(epochs=1, progress=False, device="cpu"))

@@ -283,3 +283,9 @@ def test_importing_stays_light():
     loaded = json.loads(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True).stdout)
     for heavy in ("matplotlib", "torchvision", "PIL", "sklearn", "mlxtend", "pytorch_fid"):
         assert heavy not in loaded
+
+
+def test_a_classifier_has_no_samples(glf, classifier_run):
+    code, _, err = glf("sample", classifier_run)
+    assert code == 2
+    assert "holds a classifier" in err
