@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from glf_minimal.errors import GLFError
+from glf_minimal.errors import GLFError, RunError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -125,7 +125,7 @@ def sample(
     device = pick_device(device)
     model, _ = load_run(run, device)
     if not isinstance(model, LatentModel):
-        raise typer.BadParameter(f"{run} holds a classifier, which has no samples", param_hint="RUN")
+        raise RunError(f"{run} holds a classifier, which has no samples; give the folder of another run")
     out = out or run / ("plain-noise.png" if plain_noise else "grid.png")
     if out.suffix.lower() != ".png" or out.is_dir() or not out.parent.is_dir():
         raise typer.BadParameter(f"{out} is not the path of a .png file in an existing folder", param_hint="--out")

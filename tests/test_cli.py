@@ -287,5 +287,5 @@ def test_importing_stays_light():
 
 def test_a_classifier_has_no_samples(glf, classifier_run):
     code, _, err = glf("sample", classifier_run)
-    assert code == 2
-    assert "holds a classifier" in err
+    assert code == 1
+    assert "holds a classifier, which has no samples" in err
