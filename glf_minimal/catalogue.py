@@ -100,10 +100,10 @@ SOURCES = {
     "glf-perceptual": "authors' MNIST code",
     "vae-flow-prior": "authors' MNIST code for the flow",
     "vae-flow-posterior": "authors' MNIST code for the flow",
-    "advae": "FlowAE report",
-    "advae-gan": "FlowAE report",
-    "wae-gan": "weight of the penalty as recalled from arXiv:1711.01558, not checked",
-    "wae-mmd": "weight of the penalty as recalled from arXiv:1711.01558, not checked",
+    "advae": "FlowAE report; widths of generator and critic are this book's",
+    "advae-gan": "FlowAE report; widths of generator and critic are this book's",
+    "wae-gan": "weight of the penalty unverified, check against arXiv:1711.01558",
+    "wae-mmd": "weight of the penalty unverified, check against arXiv:1711.01558",
 }
 
 
@@ -117,7 +117,8 @@ def _recipe(system: str, family: str, summary: str, sources: list[str], **groups
     if "images" in groups["model"]:
         groups["model"] = groups["model"] | {"images": TRAINING_IMAGES[data]}
     name = "-".join(part for part in (system, family, data) if part)
-    sources = [*sources, *([SOURCES[system]] if system in SOURCES else [])]
+    if system in SOURCES and (family in ("", "small") or system.startswith("wae")):  # other families replace the rest
+        sources = [*sources, SOURCES[system]]
     source = "; ".join(dict.fromkeys(sources))
     return Recipe(name=name, summary=f"{title}; {data}, {summary}", source=source, **groups)
 
@@ -164,7 +165,10 @@ def _slides(system: str) -> Recipe:
         system,
         "slides",
         "the slide deck's MLPs",
-        ["slide deck; its number of hidden layers is not given, two here"],
+        [
+            "slide deck; its number of hidden layers is not given, two here",
+            *([] if system in SLIDES_EPOCHS else ["model and epochs are this book's"]),
+        ],
         data={"name": "mnist"},
         networks=SLIDES_MLP,
         flow=SLIDES_FLOW,
@@ -178,8 +182,9 @@ def _report(system: str) -> Recipe:
     widths = REPORT_MLP
     if "flow_adam" in model:
         model["flow_adam"] = {}
-    if system.startswith("advae"):
+    if "critic_hidden" in model:
         model["critic_hidden"] = [20, 20]
+    if system.startswith("advae"):
         widths = REPORT_MLP | {"hidden": [500, 500]}
     if "share" in model:
         model["share"] = 0.2  # 10 epochs of auto-encoder, then 40

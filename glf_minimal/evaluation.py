@@ -98,7 +98,7 @@ def latent_measures(model: LatentModel, batches: Iterable[Tensor], protocol: Pro
     ``metrics.gaussianity`` of the latents after the flow, or of the latents themselves where the prior is N(0, I).
     """
     z = torch.cat([model.draw_latents(x) for x in batches])
-    drawn = model.sample_latents(len(z), generator=torch.Generator().manual_seed(protocol.seed))
+    drawn = model.sample_latents(len(z), protocol.temperature, torch.Generator().manual_seed(protocol.seed))
     measures = {"frechet": frechet_from_features(z, drawn)}
     if type(model).sample_latents is not LatentModel.sample_latents:
         return measures
@@ -140,7 +140,7 @@ def evaluate(
         MetricError: too few images to compare, or features or latents that are not finite numbers.
     """
     model.eval()
-    device = next(model.parameters()).device
+    device, dtype = next(model.parameters()).device, next(model.parameters()).dtype
     if protocol.binarize:
         reference, real = reference.binarized(), real and real.binarized()
     for data in filter(None, (reference, real)):
@@ -148,7 +148,7 @@ def evaluate(
             raise MetricError(f"{data.name}: expected at least {FEWEST} images to compare, got {len(data)}")
 
     def batches(data: ImageDataset, places: Tensor) -> Iterator[Tensor]:
-        return (data.batch(index).to(device) for index in places.split(protocol.batch_size))
+        return (data.batch(index).to(device, dtype) for index in places.split(protocol.batch_size))
 
     def reference_batches() -> Iterator[Tensor]:
         return batches(reference, torch.arange(len(reference)))

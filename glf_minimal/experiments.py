@@ -13,7 +13,7 @@ from torch import nn
 from glf_minimal.classifiers import Classifier
 from glf_minimal.config import TrainConfig
 from glf_minimal.data import ImageDataset, load_dataset
-from glf_minimal.errors import RecipeError, RunError
+from glf_minimal.errors import GLFError, RecipeError, RunError
 from glf_minimal.flows import Flow, one_sided_flow, two_sided_flow
 from glf_minimal.models import (
     AAE,
@@ -170,7 +170,14 @@ def train_recipe(recipe: Recipe, out: str | Path, root: str | Path | None = None
     config = TrainConfig(**settings["train"])
     data = load_data(settings["data"], "train", root)
     model = build_model(settings, data.image_shape, config.seed)
-    return fit(model, data, config, out, {"recipe": recipe.name, **settings})
+    if isinstance(model, GLANN) and model.latents.num_embeddings != len(data):
+        raise RecipeError(f"model.images: expected {len(data)}, one latent an image of {data.name}; set it to that")
+    try:
+        return fit(model, data, config, out, {"recipe": recipe.name, **settings})
+    except GLFError:
+        raise
+    except ValueError as error:  # parts, losses and images that do not fit each other
+        raise RecipeError(f"the settings do not fit {data.name}: {error}") from error
 
 
 def read_config(folder: Path) -> dict:

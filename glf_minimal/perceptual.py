@@ -13,7 +13,7 @@ from glf_minimal.errors import RecipeError
 from glf_minimal.storage import load_weights, read_pretrained
 
 # Which entries of the network's ``features`` are compared: for VGG16 the authors' choice, with one more from 64 pixels
-# on; for SqueezeNet the outputs of fire modules before each pooling and the last but one.
+# on; for SqueezeNet the last layer before each pooling, and the last fire module but one.
 NETWORKS = {"vgg16": ((2, 7, 12), (21,)), "squeezenet": ((1, 4, 7), (11,))}
 SMALLEST = 17  # pixels of a side that leave something after the poolings
 # What torchvision's networks were trained with.

@@ -26,6 +26,8 @@ def versions() -> dict[str, str]:
 def git_commit() -> str | None:
     """The commit of this package's checkout, with "+" where files differ from it; None outside a checkout."""
     folder = Path(__file__).parent.parent
+    if not (folder / ".git").exists():  # installed, perhaps below a repository of someone else
+        return None
     try:
         commit, changes = (
             subprocess.run(["git", "-C", folder, *command], capture_output=True, text=True, check=True).stdout.strip()

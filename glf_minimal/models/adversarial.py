@@ -92,8 +92,9 @@ class AdvAE(LatentModel):
 
     def critic_losses(self, x: Tensor) -> dict[str, Tensor]:
         """The critic's loss and its terms for a batch of images and as many generated latents."""
-        real = self.encode(x).detach()
-        return critic_losses(self.critic, real, self.prior.sample(len(x)).detach(), self.gan, self.penalty_weight)
+        with torch.no_grad():
+            real, fake = self.encode(x), self.prior.sample(len(x))
+        return critic_losses(self.critic, real, fake, self.gan, self.penalty_weight)
 
     def generator_losses(self, x: Tensor) -> dict[str, Tensor]:
         """{"loss", "fooling"}: how well as many generated latents as images fool the critic."""
@@ -136,7 +137,8 @@ class AAE(LatentModel):
 
     def critic_losses(self, x: Tensor) -> dict[str, Tensor]:
         """The critic's loss: "real" are draws of N(0, I), "fake" the latents of the images."""
-        z = self.encode(x).detach()
+        with torch.no_grad():
+            z = self.encode(x)
         return critic_losses(self.critic, torch.randn_like(z), z, self.gan, 0.0)
 
     def encoder_losses(self, x: Tensor) -> dict[str, Tensor]:

@@ -59,6 +59,10 @@ class Stage:
     updates: tuple[Update, ...]
     share: float = 1.0
 
+    def __post_init__(self):
+        if not self.share > 0:
+            raise ValueError(f"share: expected more than 0 for the stage {self.name!r}, got {self.share}")
+
 
 class Trainable(nn.Module):
     """What ``fit`` needs of a model: its stages, its losses, and what to call it."""

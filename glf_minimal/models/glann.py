@@ -12,8 +12,9 @@ class GLANN(LatentModel):
     """Generative latent nearest neighbours (Hoshen, Li & Malik, arXiv:1812.08985), kept small.
 
     Stage 1, latent optimization: every training image has a latent of its own on the unit sphere, learned together
-    with the decoder. Stage 2, IMLE: for each of these latents, the nearest of many generated ones is moved towards
-    it, so that none is left without a generated neighbour.
+    with the decoder; in each step, first the batch's latents move a few times, then the decoder once. Stage 2, IMLE:
+    for each of these latents, the nearest of many generated ones is moved towards it, so that none is left without a
+    generated neighbour.
 
     As there is no encoder, ``encode`` finds the latent of a new image by gradient descent on its reconstruction.
 
@@ -21,9 +22,11 @@ class GLANN(LatentModel):
         images: how many training images there are; each has its latent, by its place in the data set.
         decoder, latent_dim, beta, reconstruction: see ``LatentModel``.
         generator: noise -> latents; its output is scaled to the unit sphere.
-        candidates: latents generated for each one of a batch, to choose the nearest from.
+        candidates: how many times as many latents as images are generated for a batch, to choose the nearest from.
+        latent_steps: of a batch's latents for one of the decoder.
         encode_steps: steps of gradient descent in ``encode``.
-        latents_adam: optimizer settings of the latents. Each gets a gradient once an epoch.
+        latents_adam: optimizer settings of the latents. Each meets its image once an epoch, and Adam's second moment
+            should have forgotten the last time by then: hence the small second beta.
         share: the part of the epochs that goes to the first stage, in (0, 1).
     """
 
@@ -36,8 +39,9 @@ class GLANN(LatentModel):
         beta: float = 1.0,
         reconstruction: str | ReconstructionLoss = "mse",
         candidates: int = 32,
+        latent_steps: int = 4,
         encode_steps: int = 30,
-        latents_adam: Adam = Adam(lr_factor=50.0, betas=(0.5, 0.999)),  # noqa: B008 (frozen)
+        latents_adam: Adam = Adam(lr_factor=20.0, betas=(0.5, 0.9)),  # noqa: B008 (frozen)
         share: float = 0.5,
     ):
         super().__init__(None, decoder, latent_dim, beta, reconstruction)
@@ -46,19 +50,21 @@ class GLANN(LatentModel):
         parts = {name: adam for name, adam in self.auto_encoder().items() if name != "encoder"}
         inputs = ("images", "index")
         self.stages = (
-            Stage("latents", (Update(parts | {"latents": latents_adam}, "losses", inputs=inputs),), share),
+            Stage(
+                "latents",
+                (
+                    Update({"latents": latents_adam}, "losses", latent_steps, inputs),
+                    Update(parts, "losses", inputs=inputs),
+                ),
+                share,
+            ),
             Stage("imle", (Update({"prior": Adam()}, "imle_losses", inputs=inputs),), 1 - share),
         )
 
     def describe(self) -> dict:
-        return super().describe() | {"candidates": self.candidates}
+        return super().describe() | {"candidates": self.candidates, "encode_steps": self.encode_steps}
 
     def _latents_of(self, index: Tensor) -> Tensor:
-        if index.max() >= self.latents.num_embeddings:
-            raise ValueError(
-                f"images: this model has latents for {self.latents.num_embeddings} training images, the data has "
-                f"more; give it their number"
-            )
         return F.normalize(self.latents(index))
 
     def losses(self, x: Tensor, index: Tensor) -> dict[str, Tensor]:
@@ -69,7 +75,8 @@ class GLANN(LatentModel):
     def imle_losses(self, x: Tensor, index: Tensor) -> dict[str, Tensor]:
         """{"loss", "distance"}: mean squared distance of the images' latents to the nearest generated ones."""
         z = self._latents_of(index).detach()
-        with torch.no_grad():
+        # Without autocast: it would keep half-precision weights from here, without gradients, for the pass below.
+        with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
             noise = torch.randn(self.candidates * len(z), self.prior.noise_dim, device=z.device, dtype=z.dtype)
             nearest = torch.cdist(z, F.normalize(self.prior(noise))).argmin(dim=1)
         distance = (F.normalize(self.prior(noise[nearest])) - z).square().sum(1).mean()

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from glf_minimal.errors import RecipeError
 from glf_minimal.models.base import LatentModel, ReconstructionLoss, Stage, Update
 from glf_minimal.models.priors import StandardNormal
 
@@ -27,6 +28,8 @@ def mmd(first: Tensor, second: Tensor) -> Tensor:
             return (a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T).clamp(min=0)
 
     n = len(first)
+    if n < 2:
+        raise RecipeError("batch_size: the MMD of a batch needs at least 2 latents; got 1")
     pairs = ~torch.eye(n, dtype=torch.bool, device=first.device)  # no point with itself
     within = (mean_kernel(squared_distances(a, a)[pairs]) for a in (first, second))
     return sum(within) - 2 * mean_kernel(squared_distances(first, second))

@@ -39,7 +39,9 @@ class FlowAE(GLF):
 
     def flow_losses(self, x: Tensor) -> dict[str, Tensor]:
         """Images -> {"loss", "nll"}: the negative log-likelihood of their latents, in nats per image."""
-        nll = -self.flow.log_prob(self.encode(x).detach()).mean()
+        with torch.no_grad():
+            z = self.encode(x)
+        nll = -self.flow.log_prob(z).mean()
         return {"loss": nll, "nll": nll}
 
 
