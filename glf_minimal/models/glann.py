@@ -41,7 +41,7 @@ class GLANN(LatentModel):
         candidates: int = 32,
         latent_steps: int = 4,
         encode_steps: int = 30,
-        latents_adam: Adam = Adam(lr_factor=20.0, betas=(0.5, 0.9)),  # noqa: B008 (frozen)
+        latents_adam: Adam = Adam(lr_factor=60.0, betas=(0.5, 0.9)),  # noqa: B008 (frozen)
         share: float = 0.5,
     ):
         super().__init__(None, decoder, latent_dim, beta, reconstruction)
