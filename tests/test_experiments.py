@@ -143,7 +143,7 @@ def test_weights_that_do_not_fit_the_config_are_named(run, tmp_path):
     del content["flow"]
     (tmp_path / CONFIG).write_text(json.dumps(content))
     write_tensors(tmp_path / WEIGHTS, read_tensors(run / WEIGHTS)[0])
-    with pytest.raises(RecipeError, match="flow"):
+    with pytest.raises(RunError, match="no settings for flow"):
         load_run(tmp_path)
 
 
