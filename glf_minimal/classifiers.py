@@ -127,10 +127,14 @@ def classifier_path(data: str) -> Path:
     return WEIGHTS_FOLDER / f"classifier-{data.removesuffix('-5k')}.safetensors"
 
 
+def cast(tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """The same named tensors, those of floating point numbers in another dtype."""
+    return {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
+
+
 def save_classifier(classifier: Classifier, path: Path, facts: dict) -> None:
     """Write the weights in half precision; ``facts`` (settings, accuracy, origin) go into the file's header."""
-    state = {name: t.half() if t.is_floating_point() else t for name, t in classifier.state_dict().items()}
-    write_tensors(path, state, facts)
+    write_tensors(path, cast(classifier.state_dict(), torch.float16), facts)
 
 
 def load_classifier(data: str) -> tuple[Classifier, dict]:
@@ -149,5 +153,5 @@ def load_classifier(data: str) -> tuple[Classifier, dict]:
     tensors, facts = read_tensors(path)
     arguments = {name: value for name, value in facts["settings"]["model"].items() if name != "kind"}
     classifier = Classifier(tuple(facts["settings"]["image_shape"]), **arguments)
-    load_weights(classifier, {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}, path)
+    load_weights(classifier, cast(tensors, torch.float32), path)
     return classifier.eval().requires_grad_(False), facts

@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 
 from glf_minimal.catalogue import RECIPES
-from glf_minimal.classifiers import classifier_path, load_classifier, save_classifier
+from glf_minimal.classifiers import cast, classifier_path, load_classifier, save_classifier
 from glf_minimal.errors import RunError
 from glf_minimal.evaluation import Protocol, evaluate
 from glf_minimal.experiments import GROUPS, load_data, load_run, read_config
 from glf_minimal.features import InceptionFeatures
 from glf_minimal.provenance import git_commit, hardware, versions
 from glf_minimal.runs import HISTORY, SAMPLES, WEIGHTS
-from glf_minimal.storage import atomic, read_tensors, write_json
+from glf_minimal.storage import atomic, make_folder, read_tensors, write_json
 
 NOT_IN_COMMANDS = ("train.device", "train.progress", "train.checkpoint_seconds")  # which change no number
 
@@ -153,7 +153,7 @@ def write_record(record: dict, run: Path, results: Path, experiment: str, row: s
     beside = {}
     if record["protocol"]["samples_are"] == "generated":
         beside = {ending: _read_bytes(run / name) for name, ending in ((SAMPLES, ".png"), (HISTORY, ".csv"))}
-    _make_folder(path.parent)
+    make_folder(path.parent)
     for ending, content in beside.items():
         with atomic(path.with_suffix(ending)) as temporary:
             temporary.write_bytes(content)
@@ -166,13 +166,6 @@ def _read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise RunError(f"cannot read {path} ({error.strerror}); train the run again") from error
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot make the folder {path} ({error.strerror}); may you write there?") from error
 
 
 def is_classifier(folder: Path) -> bool:
@@ -194,8 +187,7 @@ def evaluate_classifier(
     if install and not path.stem.endswith(f"-{trained_on}"):
         raise RunError(f"{path.name} serves more data than {trained_on}, on which {folder} was trained; train on all")
     data = load_data(config["data"], "test", root).to(device)
-    state = classifier.state_dict()
-    classifier.load_state_dict({n: t.half().float() if t.is_floating_point() else t for n, t in state.items()})
+    classifier.load_state_dict(cast(cast(classifier.state_dict(), torch.float16), torch.float32))
     places = torch.arange(len(data)).split(500)
     facts = {
         "accuracy": classifier.accuracy((data.batch(place), data.labels[place.to(device)]) for place in places),
@@ -206,6 +198,6 @@ def evaluate_classifier(
         "training": {"data_sha256": config["data_sha256"], **config.get("made_with", {})},
     }
     if install:
-        _make_folder(path.parent)
+        make_folder(path.parent)
         save_classifier(classifier, path, facts)
     return facts

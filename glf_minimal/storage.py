@@ -36,15 +36,20 @@ def atomic(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, or say that it cannot be made."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot make the folder {path} ({error.strerror}); give another one") from error
+
+
 @contextmanager
 def locked_folder(out: Path) -> Iterator[Path]:
     """Make the folder ``out``, keep other runs out of it while the block lasts, sweep up after killed ones."""
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file; give the name of a folder, or move the file away")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot make the folder {out} ({error.strerror}); give another one") from error
+    make_folder(out)
     lock = FileLock(out / ".lock")
     try:
         lock.acquire(timeout=0)
