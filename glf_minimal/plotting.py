@@ -1,5 +1,6 @@
-"""Pictures: image grids, training curves, maps of latents. Knows tensors and histories, no models."""
+"""Pictures: image grids, training curves, maps of latents and densities. Knows tensors and histories, no models."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,32 @@ import torch
 from torch import Tensor
 
 from glf_minimal.storage import atomic
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart (jfly.uni-koeln.de/color); the dashes tell lines
+# apart in print without colours.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (9, 3)), (0, (3, 1, 1, 1, 1, 1)), (0, (2, 3)))
+
+
+def use_style() -> None:
+    """Give every matplotlib figure drawn from here on the look of the book."""
+    import matplotlib.pyplot as plt
+    from cycler import cycler
+
+    style = {
+        "axes.prop_cycle": cycler(color=COLOURS, linestyle=DASHES),
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.color": "0.9",
+        "axes.axisbelow": True,
+        "axes.titlesize": "medium",
+        "legend.frameon": False,
+        "legend.handlelength": 2.8,  # room for a whole dash pattern
+        "image.cmap": "gray",
+        "figure.dpi": 100,
+    }
+    plt.rcParams.update(style)
 
 
 def image_grid(images: Tensor, columns: int | None = None, padding: int = 2) -> Tensor:
@@ -52,37 +79,82 @@ def loss_terms(history: list[dict]) -> list[str]:
     return list(dict.fromkeys(key for row in history for key in row if key not in bookkeeping))
 
 
-def training_curves(history: list[dict], terms: list[str] | None = None):
+def training_curves(histories: list[dict] | dict[str, list[dict]], terms: list[str] | None = None):
     """Plot loss terms (nats per image) over epochs, one panel each; returns the figure.
 
-    ``terms`` defaults to every loss term in the history.
+    Args:
+        histories: one history, or several by name, each a line in every panel.
+        terms: which terms; None for every one in the histories.
     """
     import matplotlib.pyplot as plt
 
-    if not history:
+    named = histories if isinstance(histories, dict) else {"": histories}
+    if not named or not all(named.values()):
         raise ValueError("history: expected at least one epoch, got none")
-    terms = terms or loss_terms(history)
+    terms = terms or loss_terms([row for history in named.values() for row in history])
     figure, axes = plt.subplots(1, len(terms), figsize=(3.6 * len(terms), 2.8), squeeze=False, layout="tight")
     for axis, term in zip(axes[0], terms, strict=True):
-        rows = [row for row in history if row.get(term) is not None]
-        axis.plot([row["epoch"] for row in rows], [row[term] for row in rows])
+        for name, history in named.items():
+            rows = [row for row in history if row.get(term) is not None]
+            axis.plot([row["epoch"] for row in rows], [row[term] for row in rows], label=name)
         axis.set(title=term, xlabel="epoch", ylabel="nats per image")
+    if len(named) > 1:
+        axes[0, 0].legend()
     return figure
 
 
 def latent_map(vectors: dict[str, Tensor], labels: dict[str, Tensor] | None = None):
     """Scatter sets of vectors (N, 2) side by side on the same axes, each under its title; returns the figure.
 
-    ``labels`` gives classes (N,) by title, to colour the points of that panel.
+    ``labels`` gives classes (N,) by title, to colour the points of that panel and to write each class at its median.
     """
     import matplotlib.pyplot as plt
+    import seaborn
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patheffects import withStroke
 
     size = (3.6 * len(vectors), 3.9)
     figure, axes = plt.subplots(1, len(vectors), figsize=size, squeeze=False, layout="tight", sharex=True, sharey=True)
     for axis, (title, points) in zip(axes[0], vectors.items(), strict=True):
         if points.ndim != 2 or points.shape[1] != 2:
             raise ValueError(f"{title}: expected points of shape (N, 2), got {tuple(points.shape)}")
-        colours = {"c": labels[title].cpu(), "cmap": "tab10"} if labels and title in labels else {"c": "0.3"}
-        axis.scatter(*points.detach().cpu().T, s=3, linewidths=0, **colours)
+        points, classes = points.detach().cpu(), labels[title].cpu() if labels and title in labels else None
+        palette = ListedColormap(seaborn.color_palette("colorblind"))
+        colours = {"c": "0.3"} if classes is None else {"c": classes, "cmap": palette}
+        axis.scatter(*points.T, s=3, linewidths=0, **colours)
+        for value in [] if classes is None else classes.unique():
+            place = points[classes == value].median(0).values
+            outline = [withStroke(linewidth=3, foreground="white")]
+            axis.annotate(str(value.item()), place, ha="center", va="center", weight="bold", path_effects=outline)
         axis.set(title=title, aspect="equal")
+    return figure
+
+
+def density_map(
+    log_densities: dict[str, Callable[[Tensor], Tensor]],
+    limit: float = 3.0,
+    points: dict[str, Tensor] | None = None,
+):
+    """Draw densities on the plane side by side, each under its title and in its own scale; returns the figure.
+
+    Args:
+        log_densities: functions (N, 2) -> (N,), log-densities in nats.
+        limit: each panel shows the square from -limit to limit.
+        points: by title, vectors (N, 2) to draw on top.
+    """
+    import matplotlib.pyplot as plt
+
+    ticks = torch.linspace(-limit, limit, 200)
+    plane = torch.cartesian_prod(ticks, ticks)
+    size = (3.4 * len(log_densities), 3.6)
+    figure, axes = plt.subplots(1, len(log_densities), figsize=size, squeeze=False, layout="tight")
+    for axis, (title, log_density) in zip(axes[0], log_densities.items(), strict=True):
+        with torch.no_grad():
+            density = log_density(plane).exp().reshape(200, 200).T.cpu().numpy()
+        axis.imshow(density, origin="lower", extent=2 * (-limit, limit), cmap="viridis", interpolation="bilinear")
+        if points and title in points:
+            axis.scatter(*points[title].detach().cpu().T, s=2, linewidths=0, color="white", alpha=0.7)
+        axis.set(title=title, xlabel="first coordinate", xlim=(-limit, limit), ylim=(-limit, limit))
+        axis.grid(visible=False)
+    axes[0, 0].set_ylabel("second coordinate")
     return figure

@@ -20,7 +20,7 @@ from glf_minimal.experiments import GROUPS, load_data, load_run, read_config
 from glf_minimal.features import InceptionFeatures
 from glf_minimal.provenance import git_commit, hardware, versions
 from glf_minimal.runs import HISTORY, SAMPLES, WEIGHTS
-from glf_minimal.storage import atomic, make_folder, read_tensors, write_json
+from glf_minimal.storage import atomic, make_folder, read_csv, read_json, read_tensors, write_json
 
 NOT_IN_COMMANDS = ("train.device", "train.progress", "train.checkpoint_seconds")  # which change no number
 
@@ -159,6 +159,23 @@ def write_record(record: dict, run: Path, results: Path, experiment: str, row: s
             temporary.write_bytes(content)
     write_json(path, {"experiment": experiment, "row": row} | record)
     return path
+
+
+def read_records(results: str | Path, experiment: str, data: str) -> dict[str, list[dict]]:
+    """The records of an experiment on a data set: by row, one for each seed.
+
+    Each record also says, as "history", its training's history, one row an epoch; empty for real images.
+
+    Raises:
+        RunError: no such experiment.
+    """
+    folder, records = Path(results) / experiment / data, {}
+    for path in sorted(folder.glob("*/seed-*.json"), key=lambda path: (path.parent.name, len(path.name), path.name)):
+        history = read_csv(beside) if (beside := path.with_suffix(".csv")).exists() else []
+        records.setdefault(path.parent.name, []).append(read_json(path) | {"history": history})
+    if not records:
+        raise RunError(f"no records in {folder}; 'glf evaluate RUN --record {experiment}/ROW' writes them")
+    return records
 
 
 def _read_bytes(path: Path) -> bytes:

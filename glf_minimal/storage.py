@@ -90,6 +90,21 @@ def write_csv(path: Path, rows: list[dict]) -> None:
         writer.writerows(rows)
 
 
+def read_csv(path: Path) -> list[dict]:
+    """What ``write_csv`` wrote: numbers as numbers, and no key where a row had none."""
+
+    def value(text: str) -> float | int | str:
+        for kind in (int, float):
+            try:
+                return kind(text)
+            except ValueError:
+                pass
+        return text
+
+    with open(path, newline="") as file:
+        return [{key: value(text) for key, text in row.items() if text} for row in csv.DictReader(file)]
+
+
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict | None = None) -> None:
     """Write named tensors and a JSON-able ``metadata`` into one safetensors file."""
     # A contiguous copy on the CPU each: safetensors takes neither channels_last nor shared memory.

@@ -6,7 +6,16 @@ import torch
 from matplotlib import pyplot as plt
 from PIL import Image
 
-from glf_minimal.plotting import image_grid, latent_map, save_grid, show_grids, training_curves
+from glf_minimal.plotting import (
+    COLOURS,
+    density_map,
+    image_grid,
+    latent_map,
+    save_grid,
+    show_grids,
+    training_curves,
+    use_style,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +72,36 @@ def test_training_curves_draw_every_term():
         training_curves([])
 
 
+def test_training_curves_compare_histories():
+    histories = {name: [{"epoch": 1, "loss": 1.0}, {"epoch": 2, "loss": 0.5}] for name in ("GLF", "VAE")}
+    (axis,) = training_curves(histories).axes
+    assert [line.get_label() for line in axis.lines] == ["GLF", "VAE"]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["GLF", "VAE"]
+    with pytest.raises(ValueError, match="at least one epoch"):
+        training_curves({"GLF": []})
+
+
+def test_the_style_gives_every_line_a_colour_and_dashes_of_its_own():
+    with plt.rc_context():
+        use_style()
+        _, axis = plt.subplots()
+        lines = [axis.plot([0, 1])[0] for _ in COLOURS]
+    assert [line.get_color() for line in lines] == list(COLOURS)
+    assert len({str(line._unscaled_dash_pattern) for line in lines}) == len(COLOURS)
+
+
+def test_density_map_shows_density_where_it_is():
+    """A peak at (2, -1) is bright there; x runs to the right and y upwards."""
+    peak = torch.tensor([2.0, -1.0])
+    figure = density_map({"peak": lambda z: -(z - peak).square().sum(1)}, limit=3, points={"peak": peak[None]})
+    (image,) = figure.axes[0].images
+    row, column = divmod(int(image.get_array().argmax()), 200)
+    assert abs(-3 + 6 * column / 199 - 2) < 0.05
+    assert abs(-3 + 6 * row / 199 + 1) < 0.05
+    assert image.origin == "lower"
+    assert figure.axes[0].collections[0].get_offsets().tolist() == [[2, -1]]
+
+
 def test_latent_map_shares_its_axes_and_colours_by_label():
     points = torch.randn(10, 2)
     figure = latent_map({"a": points, "b": 3 * points}, labels={"a": torch.arange(10)})
@@ -70,5 +109,6 @@ def test_latent_map_shares_its_axes_and_colours_by_label():
     assert first.get_xlim() == second.get_xlim()
     assert torch.allclose(torch.tensor(first.collections[0].get_offsets().data).float(), points)
     assert len(first.collections[0].get_array()) == 10
+    assert [text.get_text() for text in first.texts] == [str(i) for i in range(10)]
     with pytest.raises(ValueError, match=r"b: expected points of shape \(N, 2\), got \(10, 3\)"):
         latent_map({"b": torch.randn(10, 3)})

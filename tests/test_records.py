@@ -23,6 +23,7 @@ from glf_minimal.records import (
     evaluate_classifier,
     evaluate_run,
     protocol_options,
+    read_records,
     table,
     train_command,
     write_record,
@@ -295,6 +296,23 @@ def test_results_that_cannot_be_written(record, run, tmp_path):
     with pytest.raises(RunError, match=r"cannot write .*seed-0\.json"):
         write_record(record, run, tmp_path, "trial", "glf")
     assert not list(tmp_path.rglob(".*"))
+
+
+def test_records_are_read_back_with_their_histories(record, run, tmp_path):
+    """By row, seeds in the order of their numbers; what each training's weights say of its history."""
+    for seed in (10, 2):
+        write_record(record | {"seed": seed}, run, tmp_path, "trial", "glf")
+    write_record(record | {"protocol": record["protocol"] | {"samples_are": "real"}}, run, tmp_path, "trial", "real")
+    rows = read_records(tmp_path, "trial", "digits")
+    assert {row: [r["seed"] for r in records] for row, records in rows.items()} == {"glf": [2, 10], "real": [0]}
+    assert rows["glf"][0]["history"] == read_tensors(run / "model.safetensors")[1]["history"]
+    assert rows["real"][0]["history"] == []
+    assert rows["real"][0]["metrics"] == json.loads(json.dumps(record["metrics"]))
+
+
+def test_no_records(tmp_path):
+    with pytest.raises(RunError, match=r"no records in .*trial/mnist; 'glf evaluate RUN --record trial/ROW'"):
+        read_records(tmp_path, "trial", "mnist")
 
 
 def test_a_run_without_samples_leaves_nothing(record, copy_of, tmp_path):
