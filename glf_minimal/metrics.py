@@ -54,7 +54,8 @@ def precision_recall(real_features: Tensor, generated_features: Tensor, k: int =
     real, generated = _pair(real_features, generated_features)
     if not 1 <= k < min(len(real), len(generated)) - 1:
         raise MetricError(f"k: expected 1 <= k < N - 1; got {k} for sets of {len(real)} and {len(generated)} vectors")
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints the sizes
+    # It prints the sizes, and its threads reset the process's warning filters.
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(record=True):
         values = require("prdc", "prdc").compute_prdc(real.float().numpy(), generated.float().numpy(), k)
     return {name: float(value) for name, value in values.items()}
 

@@ -101,6 +101,21 @@ def test_precision_recall_of_one_distribution(capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_precision_recall_keeps_warnings_as_they_were(monkeypatch, recwarn):
+    """Whatever the threads below do to the process's filters."""
+    filters = list(warnings.filters)
+
+    def noisy(*_):
+        warnings.resetwarnings()
+        warnings.warn("from below", stacklevel=1)
+        return {"precision": 1.0, "recall": 1.0, "density": 1.0, "coverage": 1.0}
+
+    monkeypatch.setattr("prdc.compute_prdc", noisy)
+    precision_recall(normal(10, 3), normal(10, 3))
+    assert warnings.filters == filters
+    assert not recwarn.list
+
+
 def test_precision_by_hand():
     """Points on a line, k = 1: the balls reach to the nearest neighbour."""
     real, generated = torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([[0.5], [4.0], [20.0]])
