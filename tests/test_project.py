@@ -143,7 +143,7 @@ def test_notebook_is_as_it_should_be(path):
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
     checked = [cell for cell in code if "nbval-ignore-output" not in cell["metadata"].get("tags", [])]
-    assert len(checked) >= 0.3 * len(code)
+    assert len(checked) >= 0.5 * len(code)
     for cell in code:
         for output in cell["outputs"]:
             assert output["output_type"] != "error"
@@ -155,6 +155,14 @@ def test_notebook_is_as_it_should_be(path):
                 assert len(picture) < 300_000
                 assert Image.open(io.BytesIO(picture)).width <= 1600
                 assert cell["metadata"]["mystnb"]["image"]["alt"]
+
+
+def test_the_whole_method_fits_into_one_cell():
+    """GLF without the module, in at most 60 lines, as notebook 03 promises."""
+    cells = json.loads((ROOT / "notebooks" / "03_glf.ipynb").read_text())["cells"]
+    (cell,) = [cell for cell in cells if "class FromScratch" in "".join(cell["source"])]
+    assert len(cell["source"]) <= 60
+    assert "GLF(" not in "".join(cell["source"])
 
 
 def test_nothing_points_outside_the_repository():
