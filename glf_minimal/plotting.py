@@ -73,6 +73,19 @@ def show_grids(grids: dict[str, Tensor], columns: int | None = None, size: float
     return figure
 
 
+def panels(count: int, width: float = 3.6, height: float = 2.8):
+    """A figure with ``count`` axes of this size in inches, at most three in a row; returns it and the list of axes."""
+    import matplotlib.pyplot as plt
+
+    rows = -(-count // 3)
+    columns = -(-count // rows)
+    size = (width * columns, height * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for spare in axes.flat[count:]:
+        spare.set_axis_off()
+    return figure, list(axes.flat[:count])
+
+
 def loss_terms(history: list[dict]) -> list[str]:
     """The names of the loss terms in a history, in the order in which they first appear."""
     bookkeeping = {"stage", "epoch", "step", "lr", "seconds"}
@@ -86,20 +99,18 @@ def training_curves(histories: list[dict] | dict[str, list[dict]], terms: list[s
         histories: one history, or several by name, each a line in every panel.
         terms: which terms; None for every one in the histories.
     """
-    import matplotlib.pyplot as plt
-
     named = histories if isinstance(histories, dict) else {"": histories}
     if not named or not all(named.values()):
         raise ValueError("history: expected at least one epoch, got none")
     terms = terms or loss_terms([row for history in named.values() for row in history])
-    figure, axes = plt.subplots(1, len(terms), figsize=(3.6 * len(terms), 2.8), squeeze=False, layout="tight")
-    for axis, term in zip(axes[0], terms, strict=True):
+    figure, axes = panels(len(terms))
+    for axis, term in zip(axes, terms, strict=True):
         for name, history in named.items():
             rows = [row for row in history if row.get(term) is not None]
             axis.plot([row["epoch"] for row in rows], [row[term] for row in rows], label=name)
         axis.set(title=term, xlabel="epoch", ylabel="nats per image")
     if len(named) > 1:
-        axes[0, 0].legend()
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(named))
     return figure
 
 

@@ -11,6 +11,7 @@ from glf_minimal.plotting import (
     density_map,
     image_grid,
     latent_map,
+    panels,
     save_grid,
     show_grids,
     training_curves,
@@ -74,11 +75,19 @@ def test_training_curves_draw_every_term():
 
 def test_training_curves_compare_histories():
     histories = {name: [{"epoch": 1, "loss": 1.0}, {"epoch": 2, "loss": 0.5}] for name in ("GLF", "VAE")}
-    (axis,) = training_curves(histories).axes
-    assert [line.get_label() for line in axis.lines] == ["GLF", "VAE"]
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["GLF", "VAE"]
+    figure = training_curves(histories)
+    assert [line.get_label() for line in figure.axes[0].lines] == ["GLF", "VAE"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["GLF", "VAE"]
     with pytest.raises(ValueError, match="at least one epoch"):
         training_curves({"GLF": []})
+
+
+@pytest.mark.parametrize(("count", "shape"), [(1, (1, 1)), (3, (1, 3)), (4, (2, 2)), (5, (2, 3)), (7, (3, 3))])
+def test_panels_stand_in_rows_of_three_at_most(count, shape):
+    figure, axes = panels(count, width=2, height=1)
+    assert len(axes) == count
+    assert figure.get_size_inches().tolist() == [2 * shape[1], shape[0]]
+    assert [axis.axison for axis in figure.axes] == [True] * count + [False] * (shape[0] * shape[1] - count)
 
 
 def test_the_style_gives_every_line_a_colour_and_dashes_of_its_own():
