@@ -124,18 +124,20 @@ def latent_map(vectors: dict[str, Tensor], labels: dict[str, Tensor] | None = No
     from matplotlib.colors import ListedColormap
     from matplotlib.patheffects import withStroke
 
+    palette, outline = (
+        ListedColormap(seaborn.color_palette("colorblind")),
+        [withStroke(linewidth=3, foreground="white")],
+    )
     size = (3.6 * len(vectors), 3.9)
     figure, axes = plt.subplots(1, len(vectors), figsize=size, squeeze=False, layout="tight", sharex=True, sharey=True)
     for axis, (title, points) in zip(axes[0], vectors.items(), strict=True):
         if points.ndim != 2 or points.shape[1] != 2:
             raise ValueError(f"{title}: expected points of shape (N, 2), got {tuple(points.shape)}")
         points, classes = points.detach().cpu(), labels[title].cpu() if labels and title in labels else None
-        palette = ListedColormap(seaborn.color_palette("colorblind"))
         colours = {"c": "0.3"} if classes is None else {"c": classes, "cmap": palette}
         axis.scatter(*points.T, s=3, linewidths=0, **colours)
         for value in [] if classes is None else classes.unique():
             place = points[classes == value].median(0).values
-            outline = [withStroke(linewidth=3, foreground="white")]
             axis.annotate(str(value.item()), place, ha="center", va="center", weight="bold", path_effects=outline)
         axis.set(title=title, aspect="equal")
     return figure
