@@ -23,6 +23,8 @@ class TrainConfig:
         device: "cpu", "cuda", … or "auto": the GPU if there is one.
         seed: decides the order of the batches and every random draw during training.
         checkpoint_seconds: shortest time between two checkpoints; 0 writes one after every epoch.
+        snapshots: also keep the weights of some epochs of the last stage, the 1st, 2nd, 3rd, 5th, 7th, 10th, … and the
+            last, from which the run's evaluation draws a learning curve.
         progress: show a progress bar.
     """
 
@@ -35,6 +37,7 @@ class TrainConfig:
     device: str = "auto"
     seed: int = 0
     checkpoint_seconds: float = 30.0
+    snapshots: bool = False
     progress: bool = True
 
     def __post_init__(self):

@@ -5,6 +5,7 @@ history.csv             one row an epoch
 samples.png             64 samples, always from the same noise (of models that can generate)
 checkpoint.safetensors  weights, optimizer state and history, while the training lasts
 model.safetensors       weights and history, once it has ended; takes the checkpoint's place
+snapshots/epoch-*       weights of some epochs along the way, where ``train.snapshots`` asks for them
 """
 
 import json
@@ -17,12 +18,13 @@ from torch import Tensor
 from glf_minimal.errors import RunError
 from glf_minimal.models.base import LatentModel, Trainable
 from glf_minimal.plotting import save_grid
-from glf_minimal.storage import load_weights, read_json, read_tensors, write_csv, write_json, write_tensors
+from glf_minimal.storage import load_weights, make_folder, read_json, read_tensors, write_csv, write_json, write_tensors
 
 CONFIG, HISTORY, SAMPLES = "config.json", "history.csv", "samples.png"
-CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "model.safetensors"
+CHECKPOINT, WEIGHTS, SNAPSHOTS = "checkpoint.safetensors", "model.safetensors", "snapshots"
+SNAPSHOT_EPOCHS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200)  # of the last stage
 # Settings that may change between the start of a training and its going on.
-FREE_SETTINGS = ("train.device", "train.progress", "train.checkpoint_seconds", "made_with")
+FREE_SETTINGS = ("train.device", "train.progress", "train.checkpoint_seconds", "train.snapshots", "made_with")
 
 History = list[dict[str, float | int | str]]
 
@@ -66,6 +68,12 @@ class Run:
             tensors |= {f"optimizer/{name}": value for name, value in optimizers.items()}
             write_tensors(self.out / CHECKPOINT, tensors, metadata)
         self.last_saved = time.monotonic()
+
+    def snapshot(self) -> None:
+        """Keep the weights of this epoch."""
+        make_folder(self.out / SNAPSHOTS)
+        path = self.out / SNAPSHOTS / f"epoch-{self.epoch:04d}.safetensors"
+        write_tensors(path, self.model.state_dict(), {"history": self.history})
 
     def resume(self) -> dict[str, Tensor]:
         """Go back to the finished weights or to the checkpoint, if any; give what ``save`` got as ``optimizers``."""

@@ -14,7 +14,7 @@ from glf_minimal.data import ImageDataset
 from glf_minimal.errors import DataError, DivergenceError, RecipeError
 from glf_minimal.models.base import LatentModel, Stage, Trainable, Update
 from glf_minimal.provenance import git_commit, hardware, versions
-from glf_minimal.runs import CHECKPOINT, History, Run, checkpoint_epoch, claim_folder
+from glf_minimal.runs import CHECKPOINT, SNAPSHOT_EPOCHS, History, Run, checkpoint_epoch, claim_folder
 from glf_minimal.storage import locked_folder
 
 STEPS_BETWEEN_CHECKS = 100  # how often the losses, kept on the device, are looked at for NaN
@@ -190,14 +190,23 @@ class _Loop:
                             stepper.load(optimizers, f"{index}/")
                     while run.epoch < first + length:
                         run.history.append(self._epoch(stage.name, run.epoch - first, length, steppers, bar))
-                        if run.finished:
-                            self._finish()
-                        self._save_if_due(steppers)
+                        self._keep(steppers, epochs_of_last_stage=run.epoch - first if stage is stages[-1] else 0)
                 first += length
         self.model.eval()
         return run.history
 
-    def _finish(self) -> None:
+    def _keep(self, steppers: list[_Stepper], epochs_of_last_stage: int) -> None:
+        """After an epoch, write what there is to write."""
+        run, config = self.run, self.config
+        snapshot = config.snapshots and run.out and (run.finished or epochs_of_last_stage in SNAPSHOT_EPOCHS)
+        if run.finished or snapshot:
+            self._fit_latents()
+        if snapshot:
+            run.snapshot()
+        if run.out and (run.finished or time.monotonic() - run.last_saved >= config.checkpoint_seconds):
+            run.save({f"{i}/{n}": t for i, stepper in enumerate(steppers) for n, t in stepper.state().items()})
+
+    def _fit_latents(self) -> None:
         """Let the model learn from the latents of all training images what no gradient teaches it."""
         if isinstance(self.model, LatentModel) and self.model.fits_latents:
             self.model.eval()
@@ -242,11 +251,6 @@ class _Loop:
         self.model.train()
         for name, part in self.model.named_children():
             part.train(name in trained)
-
-    def _save_if_due(self, steppers: list[_Stepper]) -> None:
-        run = self.run
-        if run.out and (run.finished or time.monotonic() - run.last_saved >= self.config.checkpoint_seconds):
-            run.save({f"{i}/{n}": t for i, stepper in enumerate(steppers) for n, t in stepper.state().items()})
 
     def _check_finite(self, terms: list[str], trace: list[Tensor], step: int) -> None:
         """Raise if one of the latest losses, or a weight, is NaN or infinite. ``step`` is how many are done."""

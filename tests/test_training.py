@@ -19,10 +19,14 @@ from glf_minimal import (
     GLF,
     Adam,
     DivergenceError,
+    FlowAE,
     Stage,
     TrainConfig,
     Update,
     fit,
+    mlp_decoder,
+    mlp_encoder,
+    one_sided_flow,
     two_sided_flow,
 )
 from glf_minimal.config import uses_bf16
@@ -283,3 +287,27 @@ def test_bf16_can_be_forced_and_auto_asks_the_hardware(make_glf, some_digits):
 def test_a_batch_larger_than_the_data(make_glf):
     history = fit(make_glf(), torch.rand(10, 1, 8, 8), quick(2))
     assert history[-1]["step"] == 2
+
+
+def test_snapshots_are_the_weights_of_their_epochs_and_change_nothing(digits, tmp_path):
+    """Epochs 1, 2, 3 of the last stage and the last one; the training itself is the same with them."""
+
+    def train(out, **settings):
+        torch.manual_seed(0)
+        shape = digits.image_shape
+        networks = mlp_encoder(shape, 4, (16,)), mlp_decoder(shape, 4, (16,))
+        model = FlowAE(*networks, one_sided_flow(4, hidden=16, blocks=2), share=0.5)
+        fit(model, digits, quick(8, **settings), out)
+        return read_tensors(out / "model.safetensors")[0]
+
+    plain = train(tmp_path / "plain")
+    with_snapshots = train(tmp_path / "with", snapshots=True)
+    assert all(torch.equal(plain[name], with_snapshots[name]) for name in plain)
+    assert not (tmp_path / "plain" / "snapshots").exists()
+    paths = sorted((tmp_path / "with" / "snapshots").iterdir())
+    assert [path.name for path in paths] == [f"epoch-000{epoch}.safetensors" for epoch in (5, 6, 7, 8)]
+    for path, epoch in zip(paths, (5, 6, 7, 8), strict=True):
+        tensors, metadata = read_tensors(path)
+        assert len(metadata["history"]) == epoch
+        same = all(torch.equal(tensors[name], plain[name]) for name in plain)
+        assert same == (epoch == 8)
