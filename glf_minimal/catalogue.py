@@ -5,6 +5,7 @@ at half width, "<system>-slides-mnist" with the slide deck's MLPs and "<system>-
 report's.
 """
 
+import dataclasses
 import difflib
 
 from glf_minimal.errors import RecipeError
@@ -246,10 +247,17 @@ _QUICK = [
         train={"epochs": 20, "batch_size": 64, "lr": 2e-3},
     ),
 ]
+_ONE_SIDED = dataclasses.replace(
+    _small("glf"),
+    name="glf-one-sided-small-mnist",
+    summary="GLF, its couplings one-sided; mnist, half-width networks, for comparison",
+    flow=PAPER_FLOW | {"both_sides": False},
+)
 _ALL = [
     *_QUICK,
     *(_paper(system, data) for data in PAPER_DATA for system in SYSTEMS),
     *(_small(system) for system in SYSTEMS),
+    _ONE_SIDED,
     *(_slides(system) for system in SYSTEMS),
     *(_report(system) for system in ("vae", "flowae", "advae", "advae-gan", "aae")),
     *(_classifier(data) for data in CLASSIFIERS),

@@ -1,4 +1,4 @@
-"""The command line: ``glf recipes``, ``glf train``, ``glf sample``, ``glf evaluate``.
+"""The command line: ``glf`` and recipes, train, sample, evaluate, reproduce or report.
 
 torch takes a second to import, so each command imports what it needs when it runs.
 """
@@ -206,6 +206,52 @@ def evaluate(
     typer.echo("\n".join(table(outcome)))
     if record is not None:
         typer.echo(f"record: {write_record(outcome, run, results, experiment, row)}")
+
+
+@app.command()
+def reproduce(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A table or figure; without one, lists them.")
+    ] = None,
+    dataset: Annotated[list[str] | None, typer.Option(help="Only this data set; may be repeated.")] = None,
+    rows: Annotated[list[str] | None, typer.Option(help="Only this row; may be repeated.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds a row, from 0 on.", show_default="as planned")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="A reduced run of this many epochs.", show_default="the recipe's")
+    ] = None,
+    runs: Annotated[Path, typer.Option(help="Folder of the trainings.")] = Path("runs"),
+    results: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("data/results"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0, …")] = "auto",
+    fid: Annotated[bool, typer.Option("--fid", help="Measure FID, too: needs Inception's weights (96 MB).")] = False,
+    root: Annotated[
+        Path | None, typer.Option(help="Where data is cached.", show_default="$GLF_DATA or data/cache")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is recorded and what is missing.")] = False,
+    progress: Annotated[bool, typer.Option(help="Show a progress bar for each training.")] = True,
+) -> None:
+    """Make the records behind a table or figure that are missing; stopped, the same command goes on."""
+    from glf_minimal.features import InceptionFeatures
+    from glf_minimal.reproduction import EXPERIMENTS, cells, get_experiment, is_recorded
+    from glf_minimal.reproduction import reproduce as fill
+
+    if name is None:
+        for experiment in EXPERIMENTS.values():
+            typer.echo(f"{experiment.name:15} {experiment.title} [{', '.join(experiment.rows)}]")
+        return
+    chosen = cells(get_experiment(name), dataset, rows, seeds, epochs)
+    missing = [cell for cell in chosen if not is_recorded(cell, results, fid)]
+    if dry_run:
+        for cell in missing:
+            typer.echo(f"missing: {cell.experiment.name} {cell.data} {cell.row.name} seed {cell.seed}")
+        typer.echo(f"{len(chosen) - len(missing)} of {len(chosen)} cells are recorded")
+        return
+    try:
+        failed = fill(chosen, runs, results, root, device, InceptionFeatures() if fid else None, progress, typer.echo)
+    except KeyboardInterrupt:
+        typer.echo("\nstopped; the same command goes on from the last whole epoch", err=True)
+        raise typer.Exit(130) from None
+    if failed:
+        raise RunError(f"{len(failed)} of {len(chosen)} cells failed, see above; the others are recorded")
 
 
 def main() -> None:

@@ -110,6 +110,37 @@ def latent_measures(model: LatentModel, batches: Iterable[Tensor], protocol: Pro
     return measures
 
 
+def _batches(data: ImageDataset, places: Tensor, protocol: Protocol, model: LatentModel) -> Iterator[Tensor]:
+    like = next(model.parameters())
+    return (data.batch(index).to(like.device, like.dtype) for index in places.split(protocol.batch_size))
+
+
+@torch.no_grad()
+def learning_curve(
+    model: LatentModel,
+    weights: Iterable[dict[str, Tensor]],
+    reference: ImageDataset,
+    protocol: Protocol,
+    classifier: nn.Module,
+) -> Iterator[dict[str, float]]:
+    """FCD and reconstruction error of a model with one set of weights after the other, the last of which it keeps.
+
+    Yields {"fcd", "mse_per_image"}, computed as ``evaluate`` does.
+    """
+    device, everything = next(model.parameters()).device, torch.arange(len(reference))
+    reference = reference.binarized() if protocol.binarize else reference
+    real = extract(classifier, _batches(reference, everything, protocol, model), device)
+    for state in weights:
+        model.load_state_dict(state)
+        model.eval()
+        with _seeded(protocol.seed):
+            generated = extract(classifier, generate(model, protocol), device)
+        with _seeded(protocol.seed):
+            pairs = ((x, model.reconstruct(x)) for x in _batches(reference, everything, protocol, model))
+            error = reconstruction_errors(pairs)["mse_per_image"]
+        yield {"fcd": frechet_from_features(real, generated), "mse_per_image": error}
+
+
 @torch.no_grad()
 def evaluate(
     model: LatentModel,
@@ -140,24 +171,21 @@ def evaluate(
         MetricError: too few images to compare, or features or latents that are not finite numbers.
     """
     model.eval()
-    device, dtype = next(model.parameters()).device, next(model.parameters()).dtype
+    device = next(model.parameters()).device
     if protocol.binarize:
         reference, real = reference.binarized(), real and real.binarized()
     for data in filter(None, (reference, real)):
         if len(data) < FEWEST:
             raise MetricError(f"{data.name}: expected at least {FEWEST} images to compare, got {len(data)}")
 
-    def batches(data: ImageDataset, places: Tensor) -> Iterator[Tensor]:
-        return (data.batch(index).to(device, dtype) for index in places.split(protocol.batch_size))
-
     def reference_batches() -> Iterator[Tensor]:
-        return batches(reference, torch.arange(len(reference)))
+        return _batches(reference, torch.arange(len(reference)), protocol, model)
 
     def samples() -> Iterator[Tensor]:
         if real is None:
             return generate(model, protocol)
         shuffled = torch.randperm(len(real), generator=torch.Generator().manual_seed(protocol.seed))
-        return batches(real, shuffled[: protocol.samples])  # the images may be sorted by class
+        return _batches(real, shuffled[: protocol.samples], protocol, model)  # the images may be sorted by class
 
     def measured(extractor: nn.Module, distance: str) -> dict[str, float]:
         with _seeded(protocol.seed):

@@ -225,9 +225,19 @@ def one_sided_flow(dim: int, hidden: int = 200, blocks: int = 4, seed: int = 0, 
 
 
 def two_sided_flow(
-    dim: int, hidden: int = 64, blocks: int = 4, seed: int = 0, *, batch_norm: bool = True, small_init: bool = True
+    dim: int,
+    hidden: int = 64,
+    blocks: int = 4,
+    seed: int = 0,
+    *,
+    batch_norm: bool = True,
+    small_init: bool = True,
+    both_sides: bool = True,
 ) -> Flow:
     """The authors' flow: two-sided soft-clamped couplings, each followed by a permutation.
+
+    ``both_sides=False`` takes the second half of every coupling away, to see what it is worth: each then moves only one
+    half of the entries.
 
     ``small_init`` draws every parameter, the gains of batch norm too, from 0.05 * N(0, 1), as the
     authors do: the flow then starts not far from a mere reordering of the entries. The draws come from torch's
@@ -235,7 +245,8 @@ def two_sided_flow(
     """
     layers: list[nn.Module] = []
     for block in range(blocks):
-        layers += [AffineCoupling(dim, hidden, batch_norm=batch_norm), Permutation(dim, seed + block)]
+        coupling = AffineCoupling(dim, hidden, two_sided=both_sides, batch_norm=batch_norm)
+        layers += [coupling, Permutation(dim, seed + block)]
     flow = Flow(layers)
     if small_init:
         for parameter in flow.parameters():

@@ -14,12 +14,14 @@ import torch
 
 from glf_minimal.catalogue import RECIPES
 from glf_minimal.classifiers import cast, classifier_path, load_classifier, save_classifier
+from glf_minimal.data import ImageDataset
 from glf_minimal.errors import RunError
-from glf_minimal.evaluation import Protocol, evaluate
+from glf_minimal.evaluation import Protocol, evaluate, learning_curve
 from glf_minimal.experiments import GROUPS, load_data, load_run, read_config
 from glf_minimal.features import InceptionFeatures
+from glf_minimal.models import LatentModel
 from glf_minimal.provenance import git_commit, hardware, versions
-from glf_minimal.runs import HISTORY, SAMPLES, WEIGHTS
+from glf_minimal.runs import HISTORY, SAMPLES, SNAPSHOTS, WEIGHTS
 from glf_minimal.storage import atomic, make_folder, read_csv, read_json, read_tensors, write_json
 
 NOT_IN_COMMANDS = ("train.device", "train.progress", "train.checkpoint_seconds")  # which change no number
@@ -75,7 +77,7 @@ def evaluate_run(
     """Evaluate a finished run (with ``real``, training images in place of samples); gives the content of a record.
 
     Images are rounded to 0 or 1 where the run was trained on such. A run that is not of the catalogue's recipes has no
-    "commands".
+    "commands". Where the training kept snapshots, "curve" says what each of them is worth.
 
     Raises:
         RunError: no finished run, or not of a model that ``experiments`` can build.
@@ -88,6 +90,7 @@ def evaluate_run(
     protocol = replace(protocol, binarize=config["data"].get("binarize", False))
     reference = load_data(grey, protocol.reference, root)
     measures = evaluate(model, reference, protocol, inception, real=load_data(grey, "train", root) if real else None)
+    curve = [] if real or isinstance(measures["classifier"], str) else _curve(folder, model, reference, protocol)
     flags = {"--real": real, "--fid": inception is not None}
     options = [*protocol_options(protocol), *(flag for flag, is_set in flags.items() if is_set)]
     facts = None
@@ -102,6 +105,7 @@ def evaluate_run(
         "seed": config["train"]["seed"],
         "commands": commands(folder, config, options),
         "metrics": measures,
+        **({"curve": curve} if curve else {}),
         "protocol": asdict(protocol) | {"samples_are": "real training images" if real else "generated"},
         "classifier": facts,
         "settings": {group: config[group] for group in GROUPS},
@@ -123,6 +127,18 @@ def evaluate_run(
             "hardware": hardware(device),
         },
     }
+
+
+def _curve(folder: Path, model: LatentModel, reference: ImageDataset, protocol: Protocol) -> list[dict]:
+    """What the snapshots of a run are worth: epoch, seconds of training so far, FCD, reconstruction error."""
+    paths = sorted((folder / SNAPSHOTS).glob("epoch-*.safetensors"))
+    histories = [read_tensors(path)[1]["history"] for path in paths]
+    weights = (read_tensors(path)[0] for path in paths)
+    points = learning_curve(model, weights, reference, protocol, load_classifier(reference.name)[0])
+    return [
+        {"epoch": len(history), "seconds": round(sum(row["seconds"] for row in history), 1)} | point
+        for history, point in zip(histories, points, strict=True)
+    ]
 
 
 def table(record: dict) -> list[str]:

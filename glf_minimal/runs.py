@@ -18,7 +18,16 @@ from torch import Tensor
 from glf_minimal.errors import RunError
 from glf_minimal.models.base import LatentModel, Trainable
 from glf_minimal.plotting import save_grid
-from glf_minimal.storage import load_weights, make_folder, read_json, read_tensors, write_csv, write_json, write_tensors
+from glf_minimal.storage import (
+    flatten,
+    load_weights,
+    make_folder,
+    read_json,
+    read_tensors,
+    write_csv,
+    write_json,
+    write_tensors,
+)
 
 CONFIG, HISTORY, SAMPLES = "config.json", "history.csv", "samples.png"
 CHECKPOINT, WEIGHTS, SNAPSHOTS = "checkpoint.safetensors", "model.safetensors", "snapshots"
@@ -106,17 +115,10 @@ def claim_folder(out: Path, settings: dict) -> None:
         write_json(out / CONFIG, settings)
         return
     # Compared as JSON has it: tuples are lists there.
-    old, new = _flatten(read_json(out / CONFIG)), _flatten(json.loads(json.dumps(settings)))
+    old, new = flatten(read_json(out / CONFIG)), flatten(json.loads(json.dumps(settings)))
     names = [n for n in old | new if not n.startswith(FREE_SETTINGS) and old.get(n) != new.get(n)]
     if names:
         changes = "; ".join(f"{name} was {old.get(name)!r}, now {new.get(name)!r}" for name in names[:4])
         raise RunError(
             f"{out} holds a training with other settings ({changes}); give another folder or delete this one"
         )
-
-
-def _flatten(settings: dict, prefix: str = "") -> dict[str, object]:
-    flat = {}
-    for name, value in settings.items():
-        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat

@@ -1,0 +1,304 @@
+"""What is to be reproduced, as data: each experiment's rows on each data set, with recipe, changes and protocol."""
+
+import difflib
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from glf_minimal.catalogue import SYSTEMS, get_recipe
+from glf_minimal.errors import RecipeError
+from glf_minimal.evaluation import Protocol
+from glf_minimal.recipes import Recipe
+from glf_minimal.runs import FREE_SETTINGS
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: what is trained, and how it is measured.
+
+    Args:
+        name: of the row's folder of records.
+        title: what tables call it.
+        recipe: the recipe's name.
+        changes: settings that differ from the recipe, such as {"model.beta": 10.0}.
+        protocol: fields of ``Protocol`` that differ from its defaults.
+        real: measure training images in place of samples.
+        needs: weights of others that the training downloads.
+    """
+
+    name: str
+    title: str
+    recipe: str
+    changes: dict = field(default_factory=dict)
+    protocol: dict = field(default_factory=dict)
+    real: bool = False
+    needs: str = ""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A set of rows for each data set, of which records are made.
+
+    Args:
+        name: what ``glf reproduce`` calls it.
+        title: one line.
+        rows: by data set.
+        seeds: how many its tables are meant to have.
+        records: the experiment in whose folder its records lie, where it is a part of another one.
+    """
+
+    name: str
+    title: str
+    rows: dict[str, tuple[Row, ...]]
+    seeds: int = 3
+    records: str = ""
+
+    @property
+    def folder(self) -> str:
+        return self.records or self.name
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training and its measurement: a row with a seed."""
+
+    experiment: Experiment
+    data: str
+    row: Row
+    seed: int
+    epochs: int | None = None  # other than the recipe's, in a reduced run
+
+    @property
+    def changes(self) -> dict:
+        reduced = {} if self.epochs is None else {"train.epochs": self.epochs}
+        seed = {"train.seed": self.seed} if self.seed else {}
+        return self.row.changes | reduced | seed
+
+    @property
+    def recipe(self) -> Recipe:
+        return get_recipe(self.row.recipe).with_settings(self.changes)
+
+    @property
+    def protocol(self) -> Protocol:
+        return replace(Protocol(), **self.row.protocol)
+
+    def record(self, results: Path) -> Path:
+        """The path of its record."""
+        return results / self.experiment.folder / self.data / self.row.name / f"seed-{self.seed}.json"
+
+    def run(self, runs: Path) -> Path:
+        """The folder of its training; cells that differ only in their measurement share it."""
+        named = {name: value for name, value in self.changes.items() if name not in FREE_SETTINGS}
+        parts = [f"{name.split('.')[1].replace('_', '-')}-{_short(value)}" for name, value in named.items()]
+        return runs / "-".join([self.row.recipe, *parts])
+
+
+_SLIDES = "-slides-mnist"
+_AUTHORS_FLOW = {"flow.form": "two-sided", "flow.hidden": 64}
+SLIDE_DECK = Experiment(
+    "slide-deck",
+    "The slide deck's table: four models of fully connected networks on MNIST",
+    {
+        "mnist": (
+            Row("vae", "VAE", "vae" + _SLIDES),
+            Row("vae-flow-posterior", "VAE, flow posterior", "vae-flow-posterior" + _SLIDES),
+            Row("vae-flow-prior", "VAE, flow prior, β = 10", "vae-flow-prior" + _SLIDES),
+            Row("glf", "GLF", "glf" + _SLIDES),
+            Row("glf-authors-flow", "GLF, the authors' flow", "glf" + _SLIDES, _AUTHORS_FLOW),
+            Row("glf-8-blocks", "GLF, 8 blocks", "glf" + _SLIDES, {"flow.blocks": 8}),
+            Row("ae-gmm", "AE + Gaussian mixture", "ae-gmm" + _SLIDES),
+        )
+    },
+)
+
+_REPORT = "-report-mnist"
+FLOWAE_REPORT = Experiment(
+    "flowae-report",
+    "The FlowAE report's table: Fréchet classifier distance on binarized MNIST",
+    {
+        "mnist": (
+            Row("real", "training images", "flowae" + _REPORT, real=True),
+            Row("flowae", "FlowAE", "flowae" + _REPORT),
+            Row("advae", "AdvAE (WGAN-GP)", "advae" + _REPORT),
+            Row("aae", "AAE", "aae" + _REPORT),
+            Row("vae", "VAE", "vae" + _REPORT),
+            Row("advae-gan", "AdvAE, plain GAN", "advae-gan" + _REPORT),
+        )
+    },
+)
+
+# Those with a learning curve, for the paper's claim of faster convergence.
+_CURVES = {"train.snapshots": True}
+CONVERGING = ("glf", "vae-flow-prior", "flowae", "two-stage-vae", "vae")
+
+
+def _table_1(data: str) -> tuple[Row, ...]:
+    def row(system: str, title: str, needs: str = "") -> Row:
+        return Row(system, title, f"{system}-{data}", _CURVES if system in CONVERGING else {}, needs=needs)
+
+    vgg = "the VGG16 weights"
+    return (
+        row("vae", "VAE"),
+        row("wae-gan", "WAE-GAN"),
+        row("two-stage-vae", "two-stage VAE"),
+        row("rae-gmm", "RAE + GMM"),
+        row("vae-flow-prior", "VAE, flow prior"),
+        row("vae-flow-posterior", "VAE, flow posterior"),
+        row("glf", "GLF"),
+        row("glf-perceptual", "GLF, perceptual loss", vgg),
+        row("glann-perceptual", "GLANN, perceptual loss", vgg),
+        row("flowae", "FlowAE"),
+        row("ae-gmm", "AE + GMM"),
+        Row("real", "training images", f"glf-{data}", _CURVES, real=True),
+    )
+
+
+TABLE_1 = Experiment(
+    "table-1",
+    "Table 1 of the paper: the quality of samples, with the paper's networks",
+    {data: _table_1(data) for data in ("mnist", "fashion-mnist")},
+)
+CONVERGENCE = Experiment(
+    "convergence",
+    "The quality of samples by epoch and by second, of the runs behind Table 1",
+    {data: tuple(row for row in rows if row.name in CONVERGING) for data, rows in TABLE_1.rows.items()},
+    records=TABLE_1.name,
+)
+
+_SMALL = "glf-small-mnist"
+_BASE = Row("base", "as in the authors' code", _SMALL)
+
+
+def _ablation(name: str, title: str, changes: dict | None = None, recipe: str = _SMALL, **protocol: bool) -> Row:
+    return Row(name, title, recipe, changes or {}, protocol)
+
+
+# One question each: a heading and the rows that answer it. The base is the same in all of them.
+ABLATION_GROUPS: dict[str, tuple[str, tuple[Row, ...]]] = {
+    "beta": (
+        "β, the weight of the reconstruction",
+        (
+            _ablation("beta-0.1", "GLF, β = 0.1", {"model.beta": 0.1}),
+            replace(_BASE, title="GLF, β = 1 (base)"),
+            _ablation("beta-10", "GLF, β = 10", {"model.beta": 10.0}),
+            _ablation("beta-100", "GLF, β = 100", {"model.beta": 100.0}),
+        ),
+    ),
+    "beta-vae": (
+        "β in a VAE with a flow prior: towards GLF",
+        (
+            *(
+                _ablation(
+                    f"vae-flow-prior-beta-{beta}",
+                    f"VAE, flow prior, β = {beta}",
+                    {"model.beta": float(beta)} if beta != 1 else {},
+                    "vae-flow-prior-small-mnist",
+                )
+                for beta in (1, 10, 100, 400)
+            ),
+            replace(_BASE, title="GLF, β = 1 (base)"),
+        ),
+    ),
+    "initialization": (
+        "Batch norm inside the coupling networks, and the initialisation at 0.05 · N(0, 1)",
+        (
+            replace(_BASE, title="both (base)"),
+            _ablation("no-batch-norm", "without batch norm", {"flow.batch_norm": False}),
+            _ablation("no-small-init", "without the initialisation", {"flow.small_init": False}),
+            _ablation("neither", "without either", {"flow.batch_norm": False, "flow.small_init": False}),
+        ),
+    ),
+    "coupling": (
+        "One- and two-sided couplings",
+        (
+            replace(_BASE, title="two-sided, 4 blocks (base)"),
+            _ablation("one-sided-4", "one-sided, 4 blocks", recipe="glf-one-sided-small-mnist"),
+            _ablation("one-sided-8", "one-sided, 8 blocks", {"flow.blocks": 8}, "glf-one-sided-small-mnist"),
+        ),
+    ),
+    "blocks": (
+        "The number of blocks",
+        (
+            _ablation("blocks-1", "1 block", {"flow.blocks": 1}),
+            _ablation("blocks-2", "2 blocks", {"flow.blocks": 2}),
+            replace(_BASE, title="4 blocks (base)"),
+            _ablation("blocks-8", "8 blocks", {"flow.blocks": 8}),
+        ),
+    ),
+    "sampling": (
+        "How the same model is sampled: batch norm in train mode, each sample stretched to [0, 1]",
+        (
+            replace(_BASE, title="eval mode, not stretched (base)"),
+            _ablation("train-mode", "train mode", train_mode=True),
+            _ablation("stretch", "stretched", stretch=True),
+            _ablation("train-mode-stretch", "train mode, stretched (authors' code)", train_mode=True, stretch=True),
+        ),
+    ),
+}
+ABLATIONS = Experiment(
+    "ablations",
+    "What matters: β, the form of the flow, how samples are drawn; MNIST, half-width networks, six epochs",
+    {"mnist": tuple({row.name: row for _, rows in ABLATION_GROUPS.values() for row in rows}.values())},
+)
+
+FIRST_RANKING = Experiment(
+    "first-ranking",
+    "Every model on MNIST at one small budget: half-width networks, six epochs",
+    {
+        "mnist": (
+            *(
+                Row(system, title.partition(":")[0], f"{system}-small-mnist")
+                for system, (title, _) in SYSTEMS.items()
+                if not system.endswith("-perceptual")
+            ),
+            Row("real", "training images", "glf-small-mnist", real=True),
+        )
+    },
+    seeds=1,
+)
+
+EXPERIMENTS = {e.name: e for e in (FIRST_RANKING, SLIDE_DECK, FLOWAE_REPORT, TABLE_1, CONVERGENCE, ABLATIONS)}
+
+
+def get_experiment(name: str) -> Experiment:
+    """Look an experiment up by name."""
+    return EXPERIMENTS[_known(name, EXPERIMENTS, "table or figure")]
+
+
+def cells(
+    experiment: Experiment,
+    data: list[str] | None = None,
+    rows: list[str] | None = None,
+    seeds: int | None = None,
+    epochs: int | None = None,
+) -> list[Cell]:
+    """All cells of an experiment, or of some of its data sets and rows; the first seed of every row comes first.
+
+    Raises:
+        RecipeError: the experiment has no such data set or row, or a number is below 1.
+    """
+    for name, number in {"seeds": seeds, "epochs": epochs}.items():
+        if number is not None and number < 1:
+            raise RecipeError(f"{name}: expected at least 1, got {number}")
+    sets = [_known(name, experiment.rows, f"data set of {experiment.name}") for name in data or experiment.rows]
+    names = {row.name: None for name in sets for row in experiment.rows[name]}
+    chosen = [_known(name, names, f"row of {experiment.name}") for name in rows or names]
+    return [
+        Cell(experiment, name, row, seed, epochs)
+        for seed in range(seeds or experiment.seeds)
+        for name in sets
+        for row in experiment.rows[name]
+        if row.name in chosen
+    ]
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value).strip('"')
+
+
+def _known(name: str, names: dict, kind: str) -> str:
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names)}"
+        raise RecipeError(f"unknown {kind} {name!r}; {hint}")
+    return name

@@ -1,0 +1,98 @@
+"""Filling tables: train what is missing, measure it, record it; what is recorded is not done again."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from glf_minimal.config import pick_device
+from glf_minimal.errors import GLFError
+from glf_minimal.experiments import train_recipe
+from glf_minimal.features import InceptionFeatures
+from glf_minimal.records import evaluate_run, write_record
+from glf_minimal.reproduction.plan import Cell
+from glf_minimal.runs import FREE_SETTINGS
+from glf_minimal.storage import flatten, make_folder, read_json
+
+
+def is_recorded(cell: Cell, results: Path, fid: bool = False) -> bool:
+    """Whether there is a record of this cell, of this protocol and of as many epochs or more (with ``fid``, of FID).
+
+    A record of other settings is as good as none, and will be replaced.
+    """
+    path = cell.record(results)
+    if not path.exists():
+        return False
+    record = read_json(path)
+    if fid and isinstance(record["metrics"]["inception"], str):
+        return False
+    protocol = {name: value for name, value in cell.row.protocol.items() if record["protocol"].get(name) != value}
+    return not protocol and not _differing(record["settings"], cell.recipe.settings())
+
+
+def _differing(recorded: dict, wanted: dict) -> list[str]:
+    old, new = flatten(recorded), flatten(wanted)
+    more = old.get("train.epochs", 0) > new["train.epochs"]  # a reduced run does not take a full one's place
+    free = (*FREE_SETTINGS, "train.epochs") if more else FREE_SETTINGS
+    return [name for name in new if name in old and name not in free and old[name] != new[name]]
+
+
+def reproduce(
+    cells: list[Cell],
+    runs: Path = Path("runs"),
+    results: Path = Path("data/results"),
+    root: Path | None = None,
+    device: str = "auto",
+    inception: InceptionFeatures | None = None,
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+) -> list[Cell]:
+    """Train, measure and record the cells that have no record yet; returns those that failed.
+
+    It may be killed at any time: a training goes on from its last whole epoch, a measurement begins again. Several may
+    run side by side, on the same folders: each takes cells that no other is at.
+
+    Args:
+        cells: from ``plan.cells``.
+        runs: folder of the trainings, one folder each.
+        results: folder of the records.
+        root: where data is cached.
+        device: of training and measurement.
+        inception: also measure FID with it.
+        progress: show a progress bar for each training.
+        say: is told what happens, a line at a time.
+    """
+    failed, device = [], str(pick_device(device))
+    make_folder(runs)
+    for place, cell in enumerate(cells, start=1):
+        name = f"[{place}/{len(cells)}] {cell.experiment.name} {cell.data} {cell.row.name} seed {cell.seed}"
+        if is_recorded(cell, results, inception is not None):
+            say(f"{name}: recorded")
+            continue
+        folder = cell.run(runs)
+        try:
+            with FileLock(runs / f".{folder.name}.lock", timeout=0):
+                say(f"{name}: {folder}")
+                say(f"{name}: {_fill(cell, folder, results, root, device, inception, progress)}")
+        except Timeout:
+            say(f"{name}: being worked on by another process")
+        except GLFError as error:
+            say(f"{name}: failed: {error}")
+            failed.append(cell)
+    return failed
+
+
+def _fill(
+    cell: Cell,
+    folder: Path,
+    results: Path,
+    root: Path | None,
+    device: str,
+    inception: InceptionFeatures | None,
+    progress: bool,
+) -> Path:
+    # A checkpoint after every epoch, so that no more than the one under way can be lost.
+    how = {"train.device": device, "train.progress": progress, "train.checkpoint_seconds": 0.0}
+    train_recipe(cell.recipe.with_settings(how), folder, root)
+    record = evaluate_run(folder, cell.protocol, root, device, inception, cell.row.real)
+    return write_record(record, folder, results, cell.experiment.folder, cell.row.name)
