@@ -7,9 +7,9 @@ BIN := $(VENV)/bin
 RUN := runs/quickstart
 HTML := _build/html/index.html
 
-.PHONY: help book test lint format quickstart clean
+.PHONY: help book test lint format quickstart results clean
 help:
-	@sed -n '1,2p' Makefile; echo '# make lint · make format · make quickstart · make clean'
+	@sed -n '1,2p' Makefile; echo '# make results · make lint · make format · make quickstart · make clean'
 
 # The stamp is the last thing written, so an interrupted installation is done again.
 $(VENV)/.installed: pyproject.toml
@@ -29,6 +29,11 @@ book: quickstart
 	@test -s $(HTML) || { echo "the book was not built: $(HTML) is missing"; exit 1; }
 	@echo "generated digits: $(RUN)/samples.png, without the flow: $(RUN)/plain-noise.png"
 	@echo "book: $(CURDIR)/$(HTML)"
+
+# Every table and figure of the book, from data/results.
+results: $(VENV)/.installed
+	$(BIN)/glf report
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/09_tables.ipynb notebooks/10_figures.ipynb
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -254,6 +254,18 @@ def reproduce(
         raise RunError(f"{len(failed)} of {len(chosen)} cells failed, see above; the others are recorded")
 
 
+@app.command()
+def report(
+    results: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("data/results"),
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("book/generated"),
+) -> None:
+    """Write every table and figure of the book from the records."""
+    from glf_minimal.reproduction import write_report
+
+    for path in write_report(results, out):
+        typer.echo(path)
+
+
 def main() -> None:
     """Run the command line; an error of this package is one line on stderr and exit code 1."""
     try:

@@ -127,7 +127,7 @@ def test_it_imports_without_what_only_metrics_and_tests_need():
     """So that trainings run on a machine that has little more than torch."""
     missing = ["pytorch_fid", "torchmetrics", "prdc", "sklearn", "scipy", "mlxtend", "gdown", "nbval", "matplotlib"]
     code = f"import sys; sys.modules.update(dict.fromkeys({missing})); import glf_minimal, glf_minimal.cli"
-    code += "; import glf_minimal.catalogue, glf_minimal.experiments, glf_minimal.records"
+    code += "; import glf_minimal.catalogue, glf_minimal.experiments, glf_minimal.records, glf_minimal.reproduction"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 

@@ -24,6 +24,7 @@ class Row:
         protocol: fields of ``Protocol`` that differ from its defaults.
         real: measure training images in place of samples.
         needs: weights of others that the training downloads.
+        map: also make a t-SNE map of the latents of test images, of the first seed.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Row:
     protocol: dict = field(default_factory=dict)
     real: bool = False
     needs: str = ""
+    map: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,11 @@ class Cell:
         """The path of its record."""
         return results / self.experiment.folder / self.data / self.row.name / f"seed-{self.seed}.json"
 
+    def map(self, results: Path) -> Path | None:
+        """The path of its map of latents, if it is to have one."""
+        path = self.record(results)
+        return path.with_name(f"{path.stem}-map.csv") if self.row.map and self.seed == 0 else None
+
     def run(self, runs: Path) -> Path:
         """The folder of its training; cells that differ only in their measurement share it."""
         named = {name: value for name, value in self.changes.items() if name not in FREE_SETTINGS}
@@ -118,10 +125,10 @@ FLOWAE_REPORT = Experiment(
     {
         "mnist": (
             Row("real", "training images", "flowae" + _REPORT, real=True),
-            Row("flowae", "FlowAE", "flowae" + _REPORT),
+            Row("flowae", "FlowAE", "flowae" + _REPORT, map=True),
             Row("advae", "AdvAE (WGAN-GP)", "advae" + _REPORT),
             Row("aae", "AAE", "aae" + _REPORT),
-            Row("vae", "VAE", "vae" + _REPORT),
+            Row("vae", "VAE", "vae" + _REPORT, map=True),
             Row("advae-gan", "AdvAE, plain GAN", "advae-gan" + _REPORT),
         )
     },

@@ -3,16 +3,17 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from filelock import FileLock, Timeout
 
 from glf_minimal.config import pick_device
 from glf_minimal.errors import GLFError
-from glf_minimal.experiments import train_recipe
+from glf_minimal.experiments import load_data, load_run, train_recipe
 from glf_minimal.features import InceptionFeatures
 from glf_minimal.records import evaluate_run, write_record
 from glf_minimal.reproduction.plan import Cell
 from glf_minimal.runs import FREE_SETTINGS
-from glf_minimal.storage import flatten, make_folder, read_json
+from glf_minimal.storage import flatten, make_folder, read_json, write_csv
 
 
 def is_recorded(cell: Cell, results: Path, fid: bool = False) -> bool:
@@ -20,8 +21,8 @@ def is_recorded(cell: Cell, results: Path, fid: bool = False) -> bool:
 
     A record of other settings is as good as none, and will be replaced.
     """
-    path = cell.record(results)
-    if not path.exists():
+    path, latents = cell.record(results), cell.map(results)
+    if not path.exists() or (latents and not latents.exists()):
         return False
     record = read_json(path)
     if fid and isinstance(record["metrics"]["inception"], str):
@@ -95,4 +96,25 @@ def _fill(
     how = {"train.device": device, "train.progress": progress, "train.checkpoint_seconds": 0.0}
     train_recipe(cell.recipe.with_settings(how), folder, root)
     record = evaluate_run(folder, cell.protocol, root, device, inception, cell.row.real)
+    if (latents := cell.map(results)) is not None:
+        write_latent_map(folder, latents, root, device)
     return write_record(record, folder, results, cell.experiment.folder, cell.row.name)
+
+
+@torch.no_grad()
+def write_latent_map(folder: Path, path: Path, root: Path | None, device: str, images: int = 2000) -> None:
+    """Lay the latents of the first test images of a run out on the plane by t-SNE (perplexity 70, as in the report).
+
+    Writes a CSV with the columns x, y and label.
+    """
+    from sklearn.manifold import TSNE
+
+    model, config = load_run(folder, device)
+    data = load_data(config["data"], "test", root)
+    batches = torch.arange(min(images, len(data))).split(500)
+    z = torch.cat([model.encode(data.batch(batch).to(device)).cpu() for batch in batches])
+    points = TSNE(perplexity=70, init="pca", random_state=0).fit_transform(z.double().numpy())
+    make_folder(path.parent)
+    labels = data.labels[: len(z)].tolist()
+    rows = [{"x": f"{x:.2f}", "y": f"{y:.2f}", "label": k} for (x, y), k in zip(points, labels, strict=True)]
+    write_csv(path, rows)

@@ -1,5 +1,6 @@
 """From records to tables: text, the same for the same records, with what was published beside what was measured."""
 
+import json
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,19 @@ Records = dict[str, list[dict]]  # by row, one a seed
 
 
 @dataclass
+class Text:
+    """Markdown, which notebooks show as such."""
+
+    content: str
+
+    def markdown(self) -> str:
+        return self.content
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown()
+
+
+@dataclass
 class Table:
     """A table as text.
 
@@ -26,22 +40,24 @@ class Table:
         rows: cells of each row, as many as there are titles.
         notes: sentences below it.
         commands: what makes its numbers.
+        numbers: whether all but the first and the last column hold such.
     """
 
     header: list[str]
     rows: list[list[str]]
     notes: list[str] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
+    numbers: bool = True
 
     def markdown(self) -> str:
         """The table, its notes and commands as MyST Markdown."""
-        alignment = ["---"] + ["---:"] * (len(self.header) - 1)
+        alignment = ["---", *["---:" if self.numbers else "---"] * (len(self.header) - 2), "---"]
         lines = ["| " + " | ".join(cells) + " |" for cells in (self.header, alignment, *self.rows)]
         notes = ["", " ".join(self.notes)] if self.notes else []
         commands = ["", "```shell", *self.commands, "```"] if self.commands else []
         return "\n".join([*lines, *notes, *commands]) + "\n"
 
-    def _repr_markdown_(self) -> str:  # how notebooks show it
+    def _repr_markdown_(self) -> str:
         return self.markdown()
 
 
@@ -233,8 +249,29 @@ def ablation(results: str | Path, group: str) -> Table:
     return quality(results, plan.ABLATIONS, "mnist", columns, plan.ABLATION_GROUPS[group][1])
 
 
+def compute(results: str | Path) -> Table:
+    """How long the recorded trainings took, and on what; one that several records share counts once."""
+    runs: dict[tuple[str, str], dict[str, float]] = {}
+    for experiment in plan.EXPERIMENTS.values():
+        if experiment.records:  # counted there
+            continue
+        for data in experiment.rows:
+            for mine in recorded(results, experiment, data).values():
+                for record in mine:
+                    training = record["training"]
+                    trained = json.dumps(record["settings"] | {"recipe": record["recipe"]}, sort_keys=True)
+                    runs.setdefault((experiment.name, training["hardware"]), {})[trained] = training["seconds"]
+    lines = [
+        [name, str(len(trained)), f"{sum(trained.values()) / 3600:.1f}", hardware]
+        for (name, hardware), trained in runs.items()
+    ]
+    notes = [] if lines else [f"Nothing has been recorded yet: {NOT_RUN}."]
+    return Table(["experiment", "trainings", "hours", "hardware"], lines, notes)
+
+
 _SAMPLES = ("FCD", "precision", "recall", "coverage", "test error", "NLL")
 TABLES: dict[str, Callable[[str | Path], Table]] = {
+    "compute": compute,
     "first-ranking": lambda results: quality(results, plan.FIRST_RANKING, "mnist", ("FCD", "KID", *_SAMPLES[1:])),
     "slide-deck": slide_deck,
     "slide-deck-samples": lambda results: quality(results, plan.SLIDE_DECK, "mnist", _SAMPLES),

@@ -1,0 +1,134 @@
+"""From records to figures."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from glf_minimal.plotting import COLOURS, latent_map, panels, training_curves, use_style
+from glf_minimal.reproduction import plan
+from glf_minimal.reproduction.plan import Experiment
+from glf_minimal.reproduction.tables import measured, recorded
+from glf_minimal.storage import read_csv
+
+
+def samples(results: str | Path, experiment: Experiment, data: str, count: int = 36):
+    """Samples of the first seed of every row, ``count`` of the 64 that lie beside its record."""
+    from matplotlib.image import imread
+
+    records = recorded(results, experiment, data)
+    rows = [row for row in experiment.rows[data] if row.name in records and not row.real]
+    if not rows:
+        return _empty(experiment)
+    figure, axes = panels(len(rows), width=2.6, height=2.8)
+    for axis, row in zip(axes, rows, strict=True):
+        seed = records[row.name][0]["seed"]
+        picture = imread(Path(results) / experiment.folder / data / row.name / f"seed-{seed}.png")
+        side = round(count**0.5)  # of the 8 x 8 samples
+        axis.imshow(picture[: picture.shape[0] * side // 8, : picture.shape[1] * side // 8])
+        axis.set_title(row.title)
+        axis.set_axis_off()
+    return figure
+
+
+def slide_deck_curves(results: str | Path):
+    """Reconstruction, and KL or NLL, of the slide deck's models over their epochs; the first seed."""
+    records = recorded(results, plan.SLIDE_DECK, "mnist")
+    titles = {row.name: row.title for row in plan.SLIDE_DECK.rows["mnist"][:4]}
+    histories = {titles[name]: mine[0]["history"] for name, mine in records.items() if name in titles}
+    return training_curves(histories, ["recon", "kl", "nll"]) if histories else _empty(plan.SLIDE_DECK)
+
+
+def flowae_report_curves(results: str | Path):
+    """The second stages of the report's two-stage models: the flow's NLL, the losses of the two GANs; every seed."""
+    records = recorded(results, plan.FLOWAE_REPORT, "mnist")
+    if not records:
+        return _empty(plan.FLOWAE_REPORT)
+    figure, axes = panels(4, height=2.5)
+    lines = [
+        ("FlowAE: NLL of the latents", "nats", {"flowae": "nll"}),
+        ("AdvAE (WGAN-GP): critic", "loss", {"advae": "critic_losses.loss"}),
+        ("AdvAE, plain GAN: critic", "loss", {"advae-gan": "critic_losses.loss"}),
+        ("AdvAE, plain GAN: generator", "loss", {"advae-gan": "generator_losses.loss"}),
+    ]
+    for axis, (title, unit, terms) in zip(axes, lines, strict=True):
+        for name, term in terms.items():
+            for record in records.get(name, []):
+                rows = [row for row in record["history"] if term in row]
+                axis.plot([row["epoch"] for row in rows], [row[term] for row in rows], label=f"seed {record['seed']}")
+        axis.set(title=title, xlabel="epoch", ylabel=unit)
+    axes[0].legend()
+    return figure
+
+
+def flowae_report_tsne(results: str | Path):
+    """t-SNE maps of the test latents of a VAE and of FlowAE's auto-encoder, coloured by digit; the first seed."""
+    folder = Path(results) / plan.FLOWAE_REPORT.folder / "mnist"
+    maps = {row: path for row in ("vae", "flowae") if (path := folder / row / "seed-0-map.csv").exists()}
+    if not maps:
+        return _empty(plan.FLOWAE_REPORT)
+    points = {{"vae": "VAE", "flowae": "auto-encoder"}[row]: read_csv(path) for row, path in maps.items()}
+    vectors = {title: torch.tensor([[point["x"], point["y"]] for point in rows]) for title, rows in points.items()}
+    return latent_map(vectors, {t: torch.tensor([point["label"] for point in rows]) for t, rows in points.items()})
+
+
+def convergence(results: str | Path, data: str):
+    """FCD over epochs and over seconds of training; every seed a line, a two-stage model from its second stage on."""
+    records = recorded(results, plan.CONVERGENCE, data)
+    curves = {name: [r["curve"] for r in mine if "curve" in r] for name, mine in records.items()}
+    if not any(curves.values()):
+        return _empty(plan.CONVERGENCE)
+    titles = {row.name: row.title for row in plan.CONVERGENCE.rows[data]}
+    figure, axes = panels(2, width=4.6, height=3.4)
+    for axis, key in zip(axes, ("epoch", "seconds"), strict=True):
+        for colour, (name, title) in zip(COLOURS, titles.items(), strict=False):
+            for place, curve in enumerate(curves.get(name, [])):
+                x, y = ([point[k] for point in curve] for k in (key, "fcd"))
+                axis.plot(x, y, ".-", color=colour, label=title if place == 0 else None)
+        axis.set(xlabel="epochs" if key == "epoch" else "seconds of training", ylabel="FCD", yscale="log")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def ablations(results: str | Path):
+    """FCD of every row of the ablations, a panel a question."""
+    records = recorded(results, plan.ABLATIONS, "mnist")
+    if not records:
+        return _empty(plan.ABLATIONS)
+    figure, axes = panels(len(plan.ABLATION_GROUPS), width=3.6, height=2.2)
+    for axis, (name, (_, rows)) in zip(axes, plan.ABLATION_GROUPS.items(), strict=True):
+        for place, row in enumerate(rows):
+            values = measured(records.get(row.name, []), "classifier", "fcd")
+            axis.plot(values, [place] * len(values), "o", color=COLOURS[1 if row.name == "base" else 0], alpha=0.7)
+        axis.set_yticks(range(len(rows)), [row.title for row in rows], fontsize="small")
+        axis.set(title=name, xlabel="FCD", ylim=(len(rows) - 0.5, -0.5))
+        axis.set_xlim(left=0)
+    return figure
+
+
+def _empty(experiment: Experiment):
+    figure, axes = panels(1)
+    axes[0].text(0.5, 0.5, f"not run:\nglf reproduce {experiment.name}", ha="center", va="center")
+    axes[0].set_axis_off()
+    return figure
+
+
+FIGURES: dict[str, Callable] = {
+    "slide-deck-curves": slide_deck_curves,
+    "slide-deck-samples": lambda results: samples(results, plan.SLIDE_DECK, "mnist"),
+    "flowae-report-curves": flowae_report_curves,
+    "flowae-report-samples": lambda results: samples(results, plan.FLOWAE_REPORT, "mnist"),
+    "flowae-report-tsne": flowae_report_tsne,
+    **{
+        f"table-1-samples-{data}": lambda results, data=data: samples(results, plan.TABLE_1, data)
+        for data in plan.TABLE_1.rows
+    },
+    **{f"convergence-{data}": lambda results, data=data: convergence(results, data) for data in plan.CONVERGENCE.rows},
+    "ablations": ablations,
+}
+
+
+def draw(name: str, results: str | Path = "data/results"):
+    """Draw a figure of the book from the records, in the book's style."""
+    use_style()
+    return FIGURES[name](results)

@@ -1,0 +1,38 @@
+"""Writing every table and figure of the book."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from glf_minimal.reproduction import tables
+from glf_minimal.reproduction.claims import claims, evidence
+from glf_minimal.reproduction.figures import FIGURES, draw
+from glf_minimal.reproduction.tables import Table, Text
+from glf_minimal.storage import atomic, make_folder
+
+TABLES: dict[str, Callable[[str | Path], Table | Text]] = {
+    "claims": claims,
+    "claims-evidence": evidence,
+    **tables.TABLES,
+}
+
+
+def write_report(results: str | Path, out: str | Path) -> list[Path]:
+    """Write each table as ``<name>.md`` and each figure as ``<name>.png``; the same records give the same files.
+
+    Of figures that holds for one version of matplotlib.
+    """
+    import matplotlib.pyplot as plt
+
+    out, paths = Path(out), []
+    make_folder(out)
+    for name, table in TABLES.items():
+        with atomic(out / f"{name}.md") as temporary:
+            temporary.write_text(table(results).markdown(), encoding="utf-8")
+        paths.append(out / f"{name}.md")
+    for name in FIGURES:
+        figure = draw(name, results)
+        with atomic(out / f"{name}.png") as temporary:
+            figure.savefig(temporary, format="png", metadata={"Software": None})
+        plt.close(figure)
+        paths.append(out / f"{name}.png")
+    return paths

@@ -1,0 +1,227 @@
+"""Tables, figures and verdicts: what the book shows is what the records say."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from glf_minimal.catalogue import get_recipe
+from glf_minimal.reproduction import FIGURES, TABLES, claims, plan, published, tables, write_report
+from glf_minimal.storage import read_json, write_csv, write_json
+
+ROOT = Path(__file__).parent.parent
+GENERATED, RESULTS = ROOT / "book" / "generated", ROOT / "data" / "results"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    out = tmp_path_factory.mktemp("report")
+    write_report(RESULTS, out)
+    return out
+
+
+def test_the_books_tables_are_the_records_byte_for_byte(written):
+    names = sorted(f"{name}.md" for name in TABLES)
+    assert sorted(path.name for path in GENERATED.glob("*.md")) == names
+    for name in names:
+        assert (written / name).read_bytes() == (GENERATED / name).read_bytes(), f"{name}: run 'make results'"
+
+
+def test_the_books_figures_are_the_records(written):
+    """The same picture, up to what another version of matplotlib draws otherwise."""
+    names = sorted(f"{name}.png" for name in FIGURES)
+    assert sorted(path.name for path in GENERATED.glob("*.png")) == names
+    for name in names:
+        new, old = imread(written / name), imread(GENERATED / name)
+        assert new.shape == old.shape, f"{name}: run 'make results'"
+        assert np.abs(new - old).mean() < 0.02, f"{name}: run 'make results'"
+        assert (GENERATED / name).stat().st_size < 300_000
+
+
+def test_every_record_is_of_a_planned_cell():
+    """No record lies around that no table shows."""
+    for path in RESULTS.rglob("seed-*.json"):
+        experiment, data, row = path.relative_to(RESULTS).parts[:3]
+        assert row in {planned.name for planned in plan.EXPERIMENTS[experiment].rows[data]}
+        record = read_json(path)
+        assert (record["experiment"], record["row"], record["seed"]) == (experiment, row, int(path.stem[5:]))
+
+
+def test_every_figure_and_table_is_in_the_book():
+    pages = "".join(path.read_text() for path in (ROOT / "book").glob("*.md"))
+    notebooks = "".join(path.read_text() for path in (ROOT / "notebooks").glob("*.ipynb"))
+    for name in TABLES:
+        assert f"generated/{name}.md" in pages or f'\\"{name}\\"' in notebooks, name
+    for name in FIGURES:
+        assert f"generated/{name}.png" in pages or f'\\"{name}\\"' in notebooks, name
+
+
+@pytest.fixture
+def records(tmp_path):
+    """records(experiment, row, seed, metric=value, …) writes a small record; gives the folder of all of them."""
+
+    def make(experiment, row, seed=0, data="mnist", epochs=None, gpu=False, curve=None, **values):
+        planned = {r.name: r for r in plan.EXPERIMENTS[experiment].rows[data]}[row]
+        metrics = {"inception": "not run", "classifier": {}, "reconstruction": {}, "latents": {}}
+        groups = {"fcd": "classifier", "mse_per_image": "reconstruction", "nll": "latents", "fid": "inception"}
+        last = {name: values.pop(name) for name in ("recon", "kl") if name in values}
+        for name, value in values.items():
+            group = groups[name]
+            metrics[group] = (metrics[group] if isinstance(metrics[group], dict) else {}) | {name: value}
+        epochs = epochs or get_recipe(planned.recipe).train["epochs"]
+        hardware = "Some GPU" if gpu else "Some CPU, 1 threads"
+        training = {"epochs": epochs, "seconds": 10.0 * epochs, "last": last, "hardware": hardware}
+        record = {
+            "recipe": planned.recipe,
+            "settings": {"train": {"seed": seed}},
+            "row": row,
+            "seed": seed,
+            "metrics": metrics,
+            "training": training,
+        }
+        folder = tmp_path / plan.EXPERIMENTS[experiment].folder / data / row
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / f"seed-{seed}.json", record | ({"curve": curve} if curve else {}))
+        write_csv(folder / f"seed-{seed}.csv", [{"stage": "joint", "epoch": 1, "recon": 1.0}])
+        return tmp_path
+
+    return make
+
+
+def line(table, title):
+    (found,) = (row for row in table.rows if row[0] == title)
+    return dict(zip(table.header, found, strict=True))
+
+
+def test_numbers():
+    assert tables.number([1.125]) == "1.12"
+    assert tables.number([1.0, 2.0, 3.0]) == "2.00 ± 1.00"
+    assert tables.difference([1.0, 2.0], published.Published(2.0)) == "-0.50"
+    assert tables.difference([1.0], None) == "–"
+    assert tables.quoted(published.Published(8.2, published.RECALLED, 0.1)) == "8.2 ± 0.1‡"
+    assert tables.quoted(published.Published(5.8, published.SECOND_HAND)) == "5.8†"
+    assert tables.quoted(published.Published(0.2)) == "0.2"
+
+
+def test_table_1(records):
+    """Published beside measured, with the marks of what is not certain; reduced runs and missing ones say so."""
+    for seed, fcd in enumerate((1.0, 2.0, 3.0)):
+        records("table-1", "glf", seed, fcd=fcd, fid=10.0 + seed, nll=5.0, gpu=True)
+    results = records("table-1", "vae", epochs=20, fcd=4.0)
+    table = tables.table_1(results, "mnist")
+    glf, vae, other = line(table, "GLF"), line(table, "VAE"), line(table, "WAE-GAN")
+    assert glf["FID, paper"] == "8.2 ± 0.1‡"
+    assert glf["FID, ours"] == "11.0 ± 1.0"
+    assert glf["difference"] == "+2.8"
+    assert glf["FCD"] == "2.00 ± 1.00"
+    assert glf["seconds"] == "1000"
+    assert glf["run"] == "100 epochs, 3 seeds, GPU"
+    assert vae["FID, ours"] == "not run"
+    assert vae["run"] == "reduced: 20 of 100 epochs, 1 seed of 3, CPU"
+    assert other["FCD"] == other["run"] == "not run"
+    text = table.markdown()
+    assert "‡ unverified, check against arXiv:1905.10485v2." in text
+    assert "† read in a secondary source." in text
+    assert "FID not run: needs the Inception weights." in text
+    assert "glf reproduce table-1 --dataset mnist --fid" in text
+    assert "GLANN, perceptual loss (needs the VGG16 weights)" in text
+    assert {len(row) for row in table.rows} == {len(table.header)}
+
+
+def test_the_slide_decks_table(records):
+    records("slide-deck", "vae", 0, recon=70.0, kl=30.0)
+    table = tables.slide_deck(records("slide-deck", "vae", 1, recon=72.0, kl=32.0))
+    rows = {(table.rows[0][0], row[1]): row for row in table.rows[:3]}
+    assert rows["VAE", "total"][2:5] == ["101.549", "102.00 ± 2.83", "+0.45"]
+    assert rows["VAE", "KL"][2:5] == ["30.853", "31.00 ± 1.41", "+0.15"]
+    assert sum("not run" in row for row in table.rows) == 3
+
+
+def test_the_reports_table(records):
+    records("flowae-report", "vae", fcd=4.0)
+    flowae = line(tables.flowae_report(records("flowae-report", "flowae", fcd=1.0)), "FlowAE")
+    assert (flowae["report / VAE"], flowae["ours / VAE"]) == ("0.57", "0.25")
+
+
+def test_compute(records):
+    """Hours of training by experiment and hardware; a training that two records share counts once."""
+    for seed in range(3):
+        records("table-1", "glf", seed, gpu=True)
+    records("ablations", "base", epochs=6)
+    results = records("ablations", "stretch", epochs=6)
+    assert tables.compute(results).rows == [
+        ["table-1", "3", "0.8", "Some GPU"],
+        ["ablations", "1", "0.0", "Some CPU, 1 threads"],
+    ]
+
+
+def curve(*fcd):
+    return [{"epoch": e, "seconds": 10.0 * e, "fcd": value} for e, value in enumerate(fcd, start=1)]
+
+
+def test_convergence(records):
+    """Levels count as reached where every seed reaches them."""
+    records("table-1", "glf", 0, curve=curve(30, 9, 1.5), fcd=1.5)
+    records("table-1", "glf", 1, curve=curve(30, 12, 6), fcd=6)
+    glf = line(tables.convergence(records("table-1", "vae", epochs=3, curve=curve(40, 20, 11)), "mnist"), "GLF")
+    assert glf["stages"] == "1"
+    assert glf["FCD at the end"] == "3.75 ± 3.18"
+    assert [glf[f"FCD ≤ {level}"] for level in (20, 10, 5)] == ["2 (20 s)", "2.5 (25 s)", "–"]
+
+
+def verdict(judge, results):
+    return judge(results)[0]
+
+
+def test_verdicts_follow_the_records(records, tmp_path):
+    """Each rule gives each of its verdicts for records that deserve it."""
+    for claim in claims.CLAIMS:
+        assert verdict(claim.judge, tmp_path) == claims.NOT_TESTED
+    base = {"data": "mnist", "epochs": 20}
+    records("table-1", "glf", fcd=2.0, **base, curve=curve(9, 4, 2))
+    for others, expected in (((3.0, 4.0), "supported"), ((1.0, 4.0), "partly"), ((1.0, 1.5), "not supported")):
+        for row, fcd in zip(("vae", "rae-gmm"), others, strict=True):
+            results = records("table-1", row, fcd=fcd, **base)
+        assert verdict(claims.best_samples, results) == expected
+    for row, points, expected in (
+        ("flowae", curve(9, 8, 7, 6, 3), "supported"),
+        ("vae", curve(1, 1, 0.9), "partly"),
+        ("two-stage-vae", curve(1, 0.5), "not supported"),
+    ):
+        results = records("table-1", row, fcd=3.0, curve=points, **base)
+        assert verdict(claims.faster_convergence, results) == expected
+    assert verdict(claims.single_stage, results) == "supported"
+    assert verdict(claims.single_stage, records("table-1", "flowae", fcd=1.0, **base)) == "not supported"
+    records("first-ranking", "glf", mse_per_image=5.0, nll=17.0, fcd=1.0)
+    for error, expected in ((5.0, "supported"), (4.5, "partly"), (4.0, "not supported")):
+        assert verdict(claims.reconstruction, records("first-ranking", "ae", mse_per_image=error)) == expected
+    for values, expected in (((-96, 12, 8), "supported"), ((10, 12, 8), "partly"), ((10, 5, 8), "not supported")):
+        names = dict(zip(("nll", "mse_per_image", "fcd"), values, strict=True))
+        assert verdict(claims.stop_gradient, records("first-ranking", "regularized-glf", **names)) == expected
+
+
+def test_verdicts_on_beta_and_on_the_companions(records):
+    rows = [row.name for row in plan.ABLATION_GROUPS["beta-vae"][1]]
+    for fcd, expected in (((4, 3, 2, 1.5), "supported"), ((4, 3, 3.5, 1), "partly")):
+        for row, error, value in zip(rows, (13, 8, 6, 5.2, 5), (*fcd, 1.2), strict=True):
+            results = records("ablations", row, mse_per_image=error, fcd=value)
+        assert verdict(claims.towards_glf, results) == expected
+    for row, recon in zip(published.SLIDE_DECK, (70.0, 78.0, 63.0, 62.0), strict=True):
+        results = records("slide-deck", row, recon=recon)
+    assert verdict(claims.slide_deck, results) == "supported"
+    assert verdict(claims.slide_deck, records("slide-deck", "vae", recon=83.0)) == "partly"
+    for order, expected in (((1, 2, 3, 4), "supported"), ((1, 3, 2, 4), "partly"), ((2, 1, 3, 4), "not supported")):
+        for row, fcd in zip(("flowae", "advae", "aae", "vae"), order, strict=True):
+            results = records("flowae-report", row, fcd=fcd)
+        assert verdict(claims.flowae_report, results) == expected
+
+
+def test_the_report_of_an_empty_folder(glf, tmp_path):
+    """Says of everything that it was not run, with the command."""
+    code, out, _ = glf("report", "--results", tmp_path / "none", "--out", tmp_path / "out")
+    assert code == 0
+    assert len(out.splitlines()) == len(TABLES) + len(FIGURES) == len(list((tmp_path / "out").iterdir()))
+    for name in TABLES:
+        text = (tmp_path / "out" / f"{name}.md").read_text()
+        assert "not run" in text or "not tested" in text

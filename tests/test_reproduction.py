@@ -1,0 +1,273 @@
+"""glf reproduce: fills in what is missing, and nothing else, however often it is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from filelock import FileLock
+from training_helpers import assert_equal_weights
+
+from glf_minimal import classifiers, training
+from glf_minimal.errors import RecipeError
+from glf_minimal.experiments import build_model
+from glf_minimal.records import evaluate_classifier
+from glf_minimal.reproduction import EXPERIMENTS, cells, get_experiment, is_recorded, plan, published, reproduce
+from glf_minimal.reproduction.plan import Experiment, Row
+from glf_minimal.reproduction.reproduce import write_latent_map
+from glf_minimal.runs import checkpoint_epoch
+from glf_minimal.storage import read_csv, read_json, read_tensors, write_json
+
+pytestmark = pytest.mark.filterwarnings("ignore::glf_minimal.frechet.TooFewSamples")
+FEW = {"samples": 40, "batch_size": 20}
+TRIAL = Experiment(
+    "trial",
+    "a trial",
+    {
+        "digits": (
+            Row("glf", "GLF", "glf-digits", {"train.snapshots": True}, FEW),
+            Row("beta", "GLF, β = 2", "glf-digits", {"model.beta": 2.0}, FEW),
+            Row("stretched", "GLF, stretched", "glf-digits", {}, FEW | {"stretch": True}),
+            Row("real", "training images", "glf-digits", {}, FEW, real=True),
+        )
+    },
+    seeds=2,
+)
+
+
+@pytest.fixture
+def fill(tmp_path, data_root, monkeypatch):
+    """fill(cells) -> (failed, lines said, epochs trained); works in ``tmp_path``."""
+    monkeypatch.chdir(tmp_path)
+    epochs = []
+    real_epoch = training._Loop._epoch
+    monkeypatch.setattr(training._Loop, "_epoch", lambda loop, *a: epochs.append(1) or real_epoch(loop, *a))
+
+    def run(chosen, **settings):
+        lines = []
+        epochs.clear()
+        failed = reproduce(chosen, root=data_root, device="cpu", progress=False, say=lines.append, **settings)
+        return failed, lines, len(epochs)
+
+    return run
+
+
+def trial(rows=("glf",), seeds=1, epochs=2):
+    return cells(TRIAL, rows=list(rows), seeds=seeds, epochs=epochs)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_cell_can_be_built(name):
+    """Its recipe takes the changes, its settings give a model; two cells share a run exactly if they train alike."""
+    settings, shape = {}, {"mnist": (1, 28, 28), "fashion-mnist": (1, 28, 28)}
+    for cell in cells(EXPERIMENTS[name], seeds=2):
+        own = cell.recipe.settings()
+        assert own["data"]["name"] == cell.data
+        assert own["train"]["seed"] == cell.seed
+        assert cell.protocol.samples == 10_000
+        own["train"].pop("snapshots")
+        assert settings.setdefault(cell.run(Path("runs")), own) == own
+        if cell.seed == 0 and not cell.row.needs and "images" not in own["model"]:
+            with torch.device("meta"):
+                assert build_model(own, shape[cell.data]).stages
+    assert len({str(s) for s in settings.values()}) == len(settings)
+
+
+def test_every_published_row_is_planned():
+    for experiment, rows in (
+        (plan.TABLE_1, published.TABLE_1),
+        (plan.SLIDE_DECK, published.SLIDE_DECK),
+        (plan.FLOWAE_REPORT, published.FLOWAE_REPORT),
+    ):
+        for planned in experiment.rows.values():
+            assert rows.keys() <= {row.name for row in planned}
+
+
+def test_cells_are_chosen():
+    chosen = cells(plan.TABLE_1, ["mnist"], ["glf", "vae"], seeds=2, epochs=20)
+    assert [(c.seed, c.row.name) for c in chosen] == [(0, "vae"), (0, "glf"), (1, "vae"), (1, "glf")]
+    assert chosen[0].recipe.train["epochs"] == 20
+    assert chosen[2].run(Path("runs")) == Path("runs/vae-mnist-epochs-20-seed-1")
+    assert len(cells(plan.SLIDE_DECK)) == 3 * len(plan.SLIDE_DECK.rows["mnist"])
+    for arguments, message in (
+        ({"data": ["minst"]}, "unknown data set of table-1 'minst'; did you mean mnist"),
+        ({"rows": ["xyz"]}, "unknown row of table-1 'xyz'; there are vae, "),
+        ({"seeds": 0}, "seeds: expected at least 1, got 0"),
+        ({"epochs": 0}, "epochs: expected at least 1, got 0"),
+    ):
+        with pytest.raises(RecipeError, match=message):
+            cells(plan.TABLE_1, **arguments)
+    with pytest.raises(RecipeError, match="unknown table or figure 'table1'; did you mean table-1"):
+        get_experiment("table1")
+
+
+def test_missing_cells_are_filled_once(fill):
+    """Rows that differ in their measurement share a training; the second time there is nothing to do."""
+    chosen = trial(["glf", "beta", "stretched", "real"], seeds=2)
+    failed, _, epochs = fill(chosen)
+    assert not failed
+    assert epochs == 2 * 2 * 2  # two trainings, two seeds, two epochs
+    records = {(c.row.name, c.seed): read_json(c.record(Path("data/results"))) for c in chosen}
+    assert len(records) == 8
+    assert records["beta", 1]["settings"]["model"]["beta"] == 2.0
+    assert records["stretched", 0]["protocol"]["stretch"]
+    assert records["real", 0]["protocol"]["samples_are"] == "real training images"
+    assert records["beta", 1]["commands"][0] == (
+        "glf train --recipe glf-digits --set model.beta=2.0 --set train.epochs=2 --set train.seed=1 "
+        "--out runs/glf-digits-beta-2-epochs-2-seed-1"
+    )
+    before = {path: path.read_bytes() for path in Path("data").rglob("*.*")}
+    failed, lines, epochs = fill(chosen)
+    assert (failed, epochs) == ([], 0)
+    assert all(line.endswith(": recorded") for line in lines)
+    assert {path: path.read_bytes() for path in Path("data").rglob("*.*")} == before
+
+
+def test_what_counts_as_recorded(fill):
+    """More epochs take the place of fewer, never the reverse; another protocol or setting is measured again."""
+    results, (reduced,), (full,) = Path("data/results"), trial(epochs=2), trial(epochs=3)
+    fill([reduced])
+    assert is_recorded(reduced, results)
+    assert not is_recorded(reduced, results, fid=True)
+    assert not is_recorded(full, results)
+    fill([full])
+    assert read_json(full.record(results))["training"]["epochs"] == 3
+    assert is_recorded(reduced, results)
+    record = read_json(full.record(results))
+    for group, name, value in (("settings", "model", {"beta": 3.0}), ("protocol", "samples", 30)):
+        old = record[group][name]
+        changed = record | {group: record[group] | {name: old | value if isinstance(old, dict) else value}}
+        write_json(full.record(results), changed)
+        assert not is_recorded(full, results)
+        _, _, epochs = fill([full])
+        assert epochs == 0  # the training is there
+        assert read_json(full.record(results))[group] == record[group]
+
+
+def test_a_failure_leaves_the_others(fill):
+    """Such as weights that cannot be had; the command line ends with exit code 1."""
+    Path("runs").mkdir()
+    Path("runs/glf-digits-beta-2-epochs-2").write_text("in the way")
+    failed, lines, _ = fill(trial(["beta", "glf"]))
+    assert [cell.row.name for cell in failed] == ["beta"]
+    assert any("failed: " in line and "is a file" in line for line in lines)
+    assert Path("data/results/trial/digits/glf/seed-0.json").exists()
+
+
+def test_several_share_the_work(fill):
+    (cell,) = trial()
+    Path("runs").mkdir()
+    with FileLock("runs/.glf-digits-epochs-2.lock"):
+        failed, lines, epochs = fill([cell])
+    assert (failed, epochs) == ([], 0)
+    assert lines == ["[1/1] trial digits glf seed 0: being worked on by another process"]
+    assert fill([cell])[2] == 2
+
+
+def test_a_stop_loses_the_epoch_under_way(fill, monkeypatch):
+    """Stopped in its fourth epoch, a training goes on with the fourth and ends with the weights of an unbroken one."""
+    (cell,) = trial(epochs=6)
+    steps, step = iter(range(3 * (1621 // 64) + 5)), training._Stepper.step
+
+    def stopped(*arguments):
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Stepper, "step", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            fill([cell])
+    assert checkpoint_epoch(cell.run(Path("runs"))) == 3
+    assert not cell.record(Path("data/results")).exists()
+    assert fill([cell])[2] == 3
+    assert fill([cell], runs=Path("unbroken"), results=Path("other"))[2] == 6
+    assert_equal_weights(*(read_tensors(cell.run(Path(f)) / "model.safetensors")[0] for f in ("runs", "unbroken")))
+
+
+SCRIPT = """
+from glf_minimal.cli import main
+from glf_minimal.reproduction.plan import EXPERIMENTS, Experiment, Row
+few = {"samples": 40, "batch_size": 20}
+rows = Row("a", "a", "glf-digits", {}, few), Row("b", "b", "glf-digits", {"model.beta": 2.0}, few)
+EXPERIMENTS["trial"] = Experiment("trial", "a trial", {"digits": rows}, seeds=1)
+main()
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.5, 2.0])
+def test_killed_at_any_moment_it_goes_on(tmp_path, data_root, seconds):
+    """SIGKILL, some time after the first sign of work: the next start loses no finished epoch and ends well."""
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, "reproduce", "trial", "--root", data_root]
+    command += ["--device", "cpu", "--no-progress", "--epochs", "12"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    while not (tmp_path / "runs" / "glf-digits-epochs-12" / "history.csv").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(seconds)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    finished = {path: read_csv(path) for path in (tmp_path / "runs").glob("*/history.csv")}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "beta-2" in done.stdout
+    for path, rows in finished.items():
+        assert read_csv(path)[: len(rows)] == rows  # seconds and all: these epochs were not trained again
+    for row in "ab":
+        assert read_json(tmp_path / "data/results/trial/digits" / row / "seed-0.json")["training"]["epochs"] == 12
+    assert not list(tmp_path.rglob(".*.tmp"))
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert again.stdout.splitlines() == [f"[{i}/2] trial digits {r} seed 0: recorded" for i, r in ((1, "a"), (2, "b"))]
+
+
+def test_learning_curves(fill, classifier_run, data_root, tmp_path, monkeypatch):
+    """A point for every snapshot, the last of them what the record says of the finished run."""
+    monkeypatch.setattr(classifiers, "WEIGHTS_FOLDER", tmp_path / "weights")
+    evaluate_classifier(classifier_run, data_root, install=True)
+    (cell,) = trial(epochs=6)
+    fill([cell])
+    record = read_json(cell.record(Path("data/results")))
+    assert [point["epoch"] for point in record["curve"]] == [1, 2, 3, 5, 6]
+    assert record["curve"][-1]["fcd"] == pytest.approx(record["metrics"]["classifier"]["fcd"], rel=1e-9)
+    error = record["metrics"]["reconstruction"]["mse_per_image"]
+    assert record["curve"][-1]["mse_per_image"] == pytest.approx(error, rel=1e-9)
+    assert record["curve"][0]["mse_per_image"] > 1.2 * error
+    seconds = [point["seconds"] for point in record["curve"]]
+    assert seconds == sorted(seconds)
+    assert seconds[-1] == record["training"]["seconds"]
+
+
+def test_maps_of_latents(fill, data_root, tmp_path):
+    """Of the first seed; digits of one class lie together."""
+    (cell,) = trial(epochs=20)
+    fill([cell])
+    write_latent_map(cell.run(Path("runs")), tmp_path / "map.csv", data_root, "cpu", images=150)
+    points = read_csv(tmp_path / "map.csv")
+    assert len(points) == 150
+    place = torch.tensor([[point["x"], point["y"]] for point in points])
+    labels = torch.tensor([point["label"] for point in points])
+    nearest = torch.cdist(place, place).fill_diagonal_(torch.inf).argmin(1)
+    assert (labels[nearest] == labels).float().mean() > 0.5  # by chance 0.1
+    with_map = cells(plan.FLOWAE_REPORT, rows=["vae", "aae"], seeds=2)
+    names = {(c.row.name, c.seed): c.map(Path("r")) for c in with_map}
+    assert [key for key, path in names.items() if path] == [("vae", 0)]
+    assert names["vae", 0] == Path("r/flowae-report/mnist/vae/seed-0-map.csv")
+
+
+def test_the_command_line(glf, tmp_path, monkeypatch):
+    monkeypatch.setitem(EXPERIMENTS, "trial", TRIAL)
+    code, out, _ = glf("reproduce")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == list(EXPERIMENTS)
+    code, out, _ = glf("reproduce", "trial", "--dry-run", "--seeds", 1, "--rows", "glf", "--results", tmp_path)
+    assert code == 0
+    assert out.splitlines() == ["missing: trial digits glf seed 0", "0 of 1 cells are recorded"]
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    Path("runs/glf-digits-epochs-1").write_text("in the way")
+    code, out, err = glf("reproduce", "trial", "--epochs", 1, "--seeds", 1, "--rows", "glf", "--device", "cpu")
+    assert code == 1
+    assert "1 of 1 cells failed" in err
