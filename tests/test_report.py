@@ -125,8 +125,16 @@ def test_table_1(records):
     assert "† read in a secondary source." in text
     assert "FID not run: needs the Inception weights." in text
     assert "glf reproduce table-1 --dataset mnist --fid" in text
+    assert "glf reproduce table-1 --dataset mnist --epochs 20 --seeds 1  # the reduced rows" in text
     assert "GLANN, perceptual loss (needs the VGG16 weights)" in text
     assert {len(row) for row in table.rows} == {len(table.header)}
+
+
+def test_full_and_reduced_runs_are_not_averaged(records):
+    records("table-1", "glf", 0, epochs=20, fcd=9.0)
+    results = records("table-1", "glf", 1, fcd=2.0)
+    glf = line(tables.table_1(results, "mnist"), "GLF")
+    assert (glf["FCD"], glf["run"]) == ("2.00", "100 epochs, 1 seed of 3, CPU")
 
 
 def test_the_slide_decks_table(records):

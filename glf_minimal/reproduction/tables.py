@@ -62,12 +62,20 @@ class Table:
 
 
 def recorded(results: str | Path, experiment: Experiment, data: str) -> Records:
-    """The records of an experiment's rows on a data set, in the order of the plan; rows without any are left out."""
+    """The records of an experiment's rows on a data set, in the order of the plan; rows without any are left out.
+
+    Where a row has records of several lengths of training, only those of the longest: they are not to be averaged.
+    """
     try:
         found = read_records(results, experiment.folder, data)
     except RunError:
         return {}
-    return {row.name: found[row.name] for row in experiment.rows[data] if row.name in found}
+    longest = {name: max(record["training"]["epochs"] for record in mine) for name, mine in found.items()}
+    return {
+        row.name: [record for record in found[row.name] if record["training"]["epochs"] == longest[row.name]]
+        for row in experiment.rows[data]
+        if row.name in found
+    }
 
 
 def number(values: list[float], digits: int = 2) -> str:
@@ -91,6 +99,18 @@ def extent(records: list[dict], row: Row, seeds: int) -> str:
     if row.real:
         return count
     return f"{epochs}, {count}{f' of {seeds}' if len(records) < seeds else ''}, {' and '.join(sorted(hardware))}"
+
+
+def commands(records: Records, experiment: Experiment, data: str) -> list[str]:
+    """What makes an experiment's records on a data set, in full and, where there are such, at reduced length."""
+    full = f"glf reproduce {experiment.name}{f' --dataset {data}' if len(experiment.rows) > 1 else ''}"
+    rows = {row.name: row for row in experiment.rows[data]}
+    reduced = {
+        (done, len(mine))
+        for name, mine in records.items()
+        if (done := mine[0]["training"]["epochs"]) < get_recipe(rows[name].recipe).train["epochs"]
+    }
+    return [full, *(f"{full} --epochs {e} --seeds {n}  # the reduced rows" for e, n in sorted(reduced))]
 
 
 def cell(values: list[float], digits: int = 2) -> str:
@@ -139,8 +159,7 @@ def quality(
         lines.append([row.title, *values, extent(mine, row, experiment.seeds)])
     notes = [EXPLANATION] if "test error" in columns else []
     notes += [f"Not run: {', '.join(names)} ({reason})." for reason, names in reasons.items()]
-    option = f" --dataset {data}" if len(experiment.rows) > 1 else ""
-    return Table(["model", *columns, "run"], lines, notes, [f"glf reproduce {experiment.name}{option}"])
+    return Table(["model", *columns, "run"], lines, notes, commands(records, experiment, data))
 
 
 def slide_deck(results: str | Path) -> Table:
@@ -166,7 +185,12 @@ def slide_deck(results: str | Path) -> Table:
             lines.append([*((rows[name].title, label) if quantity == "total" else ("", label)), *line, run])
             run = ""
     notes = ["Nats per image, means over the last epoch of the training; total = reconstruction + KL or NLL."]
-    return Table(["model", "quantity", "deck", "ours", "difference", "run"], lines, notes, ["glf reproduce slide-deck"])
+    return Table(
+        ["model", "quantity", "deck", "ours", "difference", "run"],
+        lines,
+        notes,
+        commands(records, plan.SLIDE_DECK, "mnist"),
+    )
 
 
 def flowae_report(results: str | Path) -> Table:
@@ -192,7 +216,7 @@ def flowae_report(results: str | Path) -> Table:
         )
     header = ["model", "FCD, report", "ours", "difference", "report / VAE", "ours / VAE", "precision", "recall"]
     notes = ["The report's classifier is another one than ours, so only ratios compare.", EXPLANATION]
-    return Table([*header, "test error", "run"], lines, notes, ["glf reproduce flowae-report"])
+    return Table([*header, "test error", "run"], lines, notes, commands(records, plan.FLOWAE_REPORT, "mnist"))
 
 
 def table_1(results: str | Path, data: str) -> Table:
@@ -240,7 +264,7 @@ def convergence(results: str | Path, data: str) -> Table:
         lines.append([row.title, str(stages), final, *reached, run])
     header = ["model", "stages", "FCD at the end", *(f"FCD ≤ {level}" for level in LEVELS), "run"]
     notes = ["Epochs, and seconds of training in brackets, to the first snapshot at this FCD or below; – is never."]
-    return Table(header, lines, notes, [f"glf reproduce convergence --dataset {data}"])
+    return Table(header, lines, notes, commands(records, plan.CONVERGENCE, data))
 
 
 def ablation(results: str | Path, group: str) -> Table:
