@@ -1,7 +1,7 @@
 """The claims of the paper and its companions, each judged by a rule from the records."""
 
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -30,16 +30,25 @@ class Claim:
     judge: Callable[[str | Path], Judgement]
 
 
-def _share(met: Iterable[bool]) -> str:
-    """All: supported; at least half: partly; fewer: not supported."""
-    met = list(met)
-    return SUPPORTED if all(met) else PARTLY if 2 * sum(met) >= len(met) else NOT_SUPPORTED
+def _share(met: list[bool], of: int | None = None) -> str:
+    """All met: supported; at least half: partly; fewer: not supported. At most partly where ``of`` are planned."""
+    if all(met) and len(met) == (of or len(met)):
+        return SUPPORTED
+    return PARTLY if 2 * sum(met) >= len(met) else NOT_SUPPORTED
 
 
 def _mean(records: Records, row: str, group: str, name: str) -> float | None:
     """Mean over seeds of a metric of a row, None where it was not measured."""
     values = measured(records.get(row, []), group, name)
     return statistics.mean(values) if values else None
+
+
+def _as_long(records: Records, row: str = "glf") -> Records:
+    """Only those rows that were trained for as many epochs as this one: a reduced run is no match for a full one."""
+    if row not in records:
+        return {}
+    epochs = records[row][0]["training"]["epochs"]
+    return {name: mine for name, mine in records.items() if mine[0]["training"]["epochs"] == epochs}
 
 
 def _fcd(records: Records) -> dict[str, float]:
@@ -56,25 +65,26 @@ def _titles(experiment: plan.Experiment, data: str) -> dict[str, str]:
 
 
 def best_samples(results: str | Path) -> Judgement:
+    rivals = [row for row in published.TABLE_1 if row != "glf" and "perceptual" not in row]
     met, evidence = [], []
     for data in plan.TABLE_1.rows:
-        fcd, titles = _fcd(recorded(results, plan.TABLE_1, data)), _titles(plan.TABLE_1, data)
-        others = {row: fcd[row] for row in published.TABLE_1 if row in fcd and "perceptual" not in row and row != "glf"}
-        if "glf" in fcd and others:
-            met += [fcd["glf"] < value for value in others.values()]
-            listed = ", ".join(
-                f"{titles[row]} {value:.2f}" for row, value in sorted(others.items(), key=lambda i: i[1])
-            )
+        fcd, titles = _fcd(_as_long(recorded(results, plan.TABLE_1, data))), _titles(plan.TABLE_1, data)
+        others = sorted((fcd[row], titles[row]) for row in rivals if row in fcd)
+        if others:
+            met += [fcd["glf"] < value for value, _ in others]
+            listed = ", ".join(f"{title} {value:.2f}" for value, title in others)
             evidence.append(f"{data}: FCD of GLF {fcd['glf']:.2f}; {listed}.")
-    return (_share(met), " ".join(evidence)) if met else (NOT_TESTED, "No records yet.")
+    planned = len(rivals) * len(plan.TABLE_1.rows)
+    evidence.append(f"{len(met)} of {planned} comparisons could be made.")
+    return (_share(met, planned), " ".join(evidence)) if met else (NOT_TESTED, "No records yet.")
 
 
 def faster_convergence(results: str | Path) -> Judgement:
-    met, evidence = [], []
+    rivals, met, evidence = ("vae-flow-prior", "flowae", "two-stage-vae"), [], []
     for data in plan.CONVERGENCE.rows:
-        records, titles = recorded(results, plan.CONVERGENCE, data), _titles(plan.CONVERGENCE, data)
+        records, titles = _as_long(recorded(results, plan.CONVERGENCE, data)), _titles(plan.CONVERGENCE, data)
         curves = {row: mine[0]["curve"] for row, mine in records.items() if "curve" in mine[0]}
-        for row in [row for row in curves if "glf" in curves and row != "glf"]:
+        for row in [row for row in rivals if {"glf", row} <= curves.keys()]:
             best = min(curves[row], key=lambda point: point["fcd"])
             ours = next((point for point in curves["glf"] if point["fcd"] <= best["fcd"]), None)
             met.append(ours is not None and ours["epoch"] < best["epoch"])
@@ -83,14 +93,16 @@ def faster_convergence(results: str | Path) -> Judgement:
                 f"{data}: the best of {titles[row]}, FCD {best['fcd']:.2f}, came after {best['epoch']} "
                 f"epochs, {reached}."
             )
-    return (_share(met), " ".join(evidence)) if met else (NOT_TESTED, "No learning curves yet.")
+    planned = len(rivals) * len(plan.CONVERGENCE.rows)
+    evidence.append(f"{len(met)} of {planned} comparisons could be made.")
+    return (_share(met, planned), " ".join(evidence)) if met else (NOT_TESTED, "No learning curves yet.")
 
 
 def single_stage(results: str | Path) -> Judgement:
     met, evidence = [], []
     for experiment in (plan.TABLE_1, plan.FIRST_RANKING):
         for data in experiment.rows:
-            fcd = _fcd(recorded(results, experiment, data))
+            fcd = _fcd(_as_long(recorded(results, experiment, data)))
             if {"glf", "flowae"} <= fcd.keys():
                 met.append(fcd["glf"] <= fcd["flowae"])
                 evidence.append(
@@ -170,17 +182,18 @@ def _later(results: str | Path) -> Judgement:
 
 
 ALL, HALF = "in every comparison", "in at least half of them"
+MADE = "in every planned comparison"
 CLAIMS = (
     Claim(
         "GLF's samples are better than those of the other models of Table 1 (those without a perceptual loss)",
         "paper, Table 1",
-        f"its FCD is lower {ALL}; partly: {HALF}",
+        f"its FCD is lower {MADE}; partly: in at least half of those made",
         best_samples,
     ),
     Claim(
         "GLF converges faster than VAEs with a flow prior and two-stage models",
         "paper",
-        f"it reaches the best FCD of each of the others in fewer epochs; partly: {HALF}",
+        f"it reaches their best FCD in fewer epochs, {MADE}; partly: in at least half of those made",
         faster_convergence,
     ),
     Claim(
