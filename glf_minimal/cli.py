@@ -216,8 +216,11 @@ def reproduce(
     dataset: Annotated[list[str] | None, typer.Option(help="Only this data set; may be repeated.")] = None,
     rows: Annotated[list[str] | None, typer.Option(help="Only this row; may be repeated.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Seeds a row, from 0 on.", show_default="as planned")] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="A reduced run of this many epochs.", show_default="the recipe's")
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="For a reduced run, such as train.epochs=20; see 'glf recipes'."
+        ),
     ] = None,
     runs: Annotated[Path, typer.Option(help="Folder of the trainings.")] = Path("runs"),
     results: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("data/results"),
@@ -238,7 +241,7 @@ def reproduce(
         for experiment in EXPERIMENTS.values():
             typer.echo(f"{experiment.name:15} {experiment.title} [{', '.join(experiment.rows)}]")
         return
-    chosen = cells(get_experiment(name), dataset, rows, seeds, epochs)
+    chosen = cells(get_experiment(name), dataset, rows, seeds, _parse_settings(settings or []))
     missing = [cell for cell in chosen if not is_recorded(cell, results, fid)]
     if dry_run:
         for cell in missing:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from glf_minimal.catalogue import get_recipe
 from glf_minimal.reproduction import FIGURES, TABLES, claims, plan, published, tables, write_report
 from glf_minimal.storage import read_json, write_csv, write_json
 
@@ -69,12 +68,14 @@ def records(tmp_path):
         for name, value in values.items():
             group = groups[name]
             metrics[group] = (metrics[group] if isinstance(metrics[group], dict) else {}) | {name: value}
-        epochs = epochs or get_recipe(planned.recipe).train["epochs"]
+        settings = planned.settings()
+        epochs = epochs or settings["train"]["epochs"]
+        settings["train"] |= {"epochs": epochs, "seed": seed}
         hardware = "Some GPU" if gpu else "Some CPU, 1 threads"
         training = {"epochs": epochs, "seconds": 10.0 * epochs, "last": last, "hardware": hardware}
         record = {
             "recipe": planned.recipe,
-            "settings": {"train": {"seed": seed}},
+            "settings": settings,
             "row": row,
             "seed": seed,
             "metrics": metrics,
@@ -125,9 +126,20 @@ def test_table_1(records):
     assert "† read in a secondary source." in text
     assert "FID not run: needs the Inception weights." in text
     assert "glf reproduce table-1 --dataset mnist --fid" in text
-    assert "glf reproduce table-1 --dataset mnist --epochs 20 --seeds 1  # the reduced rows" in text
+    assert "glf reproduce table-1 --dataset mnist --set train.epochs=20 --seeds 1  # the reduced rows" in text
     assert "GLANN, perceptual loss (needs the VGG16 weights)" in text
     assert {len(row) for row in table.rows} == {len(table.header)}
+
+
+def test_what_is_reduced_is_said(records):
+    results = records("table-1", "glf", epochs=20)
+    path = results / "table-1" / "mnist" / "glf" / "seed-0.json"
+    record = read_json(path)
+    record["settings"]["networks"]["width"] = 32
+    write_json(path, record)
+    table = tables.table_1(results, "mnist")
+    assert line(table, "GLF")["run"] == "reduced: 20 of 100 epochs, networks.width 32, not 64, 1 seed of 3, CPU"
+    assert "--set networks.width=32 --set train.epochs=20 --seeds 1" in table.commands[1]
 
 
 def test_full_and_reduced_runs_are_not_averaged(records):

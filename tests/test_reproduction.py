@@ -57,7 +57,7 @@ def fill(tmp_path, data_root, monkeypatch):
 
 
 def trial(rows=("glf",), seeds=1, epochs=2):
-    return cells(TRIAL, rows=list(rows), seeds=seeds, epochs=epochs)
+    return cells(TRIAL, rows=list(rows), seeds=seeds, reduced={"train.epochs": epochs})
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -88,7 +88,7 @@ def test_every_published_row_is_planned():
 
 
 def test_cells_are_chosen():
-    chosen = cells(plan.TABLE_1, ["mnist"], ["glf", "vae"], seeds=2, epochs=20)
+    chosen = cells(plan.TABLE_1, ["mnist"], ["glf", "vae"], seeds=2, reduced={"train.epochs": 20})
     assert [(c.seed, c.row.name) for c in chosen] == [(0, "vae"), (0, "glf"), (1, "vae"), (1, "glf")]
     assert chosen[0].recipe.train["epochs"] == 20
     assert chosen[2].run(Path("runs")) == Path("runs/vae-mnist-epochs-20-seed-1")
@@ -97,7 +97,6 @@ def test_cells_are_chosen():
         ({"data": ["minst"]}, "unknown data set of table-1 'minst'; did you mean mnist"),
         ({"rows": ["xyz"]}, "unknown row of table-1 'xyz'; there are vae, "),
         ({"seeds": 0}, "seeds: expected at least 1, got 0"),
-        ({"epochs": 0}, "epochs: expected at least 1, got 0"),
     ):
         with pytest.raises(RecipeError, match=message):
             cells(plan.TABLE_1, **arguments)
@@ -137,6 +136,14 @@ def test_what_counts_as_recorded(fill):
     fill([full])
     assert read_json(full.record(results))["training"]["epochs"] == 3
     assert is_recorded(reduced, results)
+    (narrower,) = cells(TRIAL, rows=["glf"], seeds=1, reduced={"train.epochs": 3, "flow.hidden": 16})
+    assert not is_recorded(narrower, results)
+    fill(cells(TRIAL, rows=["glf"], seeds=1))  # in full
+    assert is_recorded(narrower, results)
+    fill([narrower])
+    assert read_json(full.record(results))["training"]["epochs"] == 20
+    full.record(results).unlink()
+    fill([full])
     record = read_json(full.record(results))
     for group, name, value in (("settings", "model", {"beta": 3.0}), ("protocol", "samples", 30)):
         old = record[group][name]
@@ -203,7 +210,7 @@ main()
 def test_killed_at_any_moment_it_goes_on(tmp_path, data_root, seconds):
     """SIGKILL, some time after the first sign of work: the next start loses no finished epoch and ends well."""
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT, "reproduce", "trial", "--root", data_root]
-    command += ["--device", "cpu", "--no-progress", "--epochs", "12"]
+    command += ["--device", "cpu", "--no-progress", "--set", "train.epochs=12"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
     while not (tmp_path / "runs" / "glf-digits-epochs-12" / "history.csv").exists():
         assert process.poll() is None
@@ -268,6 +275,8 @@ def test_the_command_line(glf, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("runs").mkdir()
     Path("runs/glf-digits-epochs-1").write_text("in the way")
-    code, out, err = glf("reproduce", "trial", "--epochs", 1, "--seeds", 1, "--rows", "glf", "--device", "cpu")
+    code, out, err = glf(
+        "reproduce", "trial", "--set", "train.epochs=1", "--seeds", 1, "--rows", "glf", "--device", "cpu"
+    )
     assert code == 1
     assert "1 of 1 cells failed" in err

@@ -10,6 +10,7 @@ from glf_minimal.errors import RecipeError
 from glf_minimal.evaluation import Protocol
 from glf_minimal.recipes import Recipe
 from glf_minimal.runs import FREE_SETTINGS
+from glf_minimal.storage import flatten
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ class Row:
     real: bool = False
     needs: str = ""
     map: bool = False
+
+    def settings(self) -> dict[str, dict]:
+        """All settings of a full run."""
+        return get_recipe(self.recipe).with_settings(self.changes).settings()
 
 
 @dataclass(frozen=True)
@@ -62,19 +67,20 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Cell:
-    """One training and its measurement: a row with a seed."""
+    """One training and its measurement: a row with a seed.
+
+    ``reduced`` has the settings of a run that is smaller than the row's, such as {"train.epochs": 20}.
+    """
 
     experiment: Experiment
     data: str
     row: Row
     seed: int
-    epochs: int | None = None  # other than the recipe's, in a reduced run
+    reduced: dict = field(default_factory=dict)
 
     @property
     def changes(self) -> dict:
-        reduced = {} if self.epochs is None else {"train.epochs": self.epochs}
-        seed = {"train.seed": self.seed} if self.seed else {}
-        return self.row.changes | reduced | seed
+        return self.row.changes | self.reduced | ({"train.seed": self.seed} if self.seed else {})
 
     @property
     def recipe(self) -> Recipe:
@@ -267,6 +273,16 @@ FIRST_RANKING = Experiment(
 EXPERIMENTS = {e.name: e for e in (FIRST_RANKING, SLIDE_DECK, FLOWAE_REPORT, TABLE_1, CONVERGENCE, ABLATIONS)}
 
 
+def differing(recorded: dict, wanted: dict) -> dict[str, tuple]:
+    """The settings that differ, seed and what changes no number aside: by name, as recorded and as wanted.
+
+    Settings that only one of them knows are left out: they came, or went, with another version.
+    """
+    old, new = flatten(recorded), flatten(wanted)
+    names = [name for name in new if name in old and name not in (*FREE_SETTINGS, "train.seed")]
+    return {name: (old[name], new[name]) for name in names if old[name] != new[name]}
+
+
 def get_experiment(name: str) -> Experiment:
     """Look an experiment up by name."""
     return EXPERIMENTS[_known(name, EXPERIMENTS, "table or figure")]
@@ -277,21 +293,20 @@ def cells(
     data: list[str] | None = None,
     rows: list[str] | None = None,
     seeds: int | None = None,
-    epochs: int | None = None,
+    reduced: dict | None = None,
 ) -> list[Cell]:
     """All cells of an experiment, or of some of its data sets and rows; the first seed of every row comes first.
 
     Raises:
-        RecipeError: the experiment has no such data set or row, or a number is below 1.
+        RecipeError: the experiment has no such data set or row, or ``seeds`` is below 1.
     """
-    for name, number in {"seeds": seeds, "epochs": epochs}.items():
-        if number is not None and number < 1:
-            raise RecipeError(f"{name}: expected at least 1, got {number}")
+    if seeds is not None and seeds < 1:
+        raise RecipeError(f"seeds: expected at least 1, got {seeds}")
     sets = [_known(name, experiment.rows, f"data set of {experiment.name}") for name in data or experiment.rows]
     names = {row.name: None for name in sets for row in experiment.rows[name]}
     chosen = [_known(name, names, f"row of {experiment.name}") for name in rows or names]
     return [
-        Cell(experiment, name, row, seed, epochs)
+        Cell(experiment, name, row, seed, reduced or {})
         for seed in range(seeds or experiment.seeds)
         for name in sets
         for row in experiment.rows[name]

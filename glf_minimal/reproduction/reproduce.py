@@ -11,15 +11,15 @@ from glf_minimal.errors import GLFError
 from glf_minimal.experiments import load_data, load_run, train_recipe
 from glf_minimal.features import InceptionFeatures
 from glf_minimal.records import evaluate_run, write_record
-from glf_minimal.reproduction.plan import Cell
-from glf_minimal.runs import FREE_SETTINGS
-from glf_minimal.storage import flatten, make_folder, read_json, write_csv
+from glf_minimal.reproduction.plan import Cell, differing
+from glf_minimal.storage import make_folder, read_json, write_csv
 
 
 def is_recorded(cell: Cell, results: Path, fid: bool = False) -> bool:
-    """Whether there is a record of this cell, of this protocol and of as many epochs or more (with ``fid``, of FID).
+    """Whether there is a record of this cell, of its protocol and its settings (with ``fid``, of FID).
 
-    A record of other settings is as good as none, and will be replaced.
+    A reduced run does not take the place of the full one or of a longer one. Any other record is as good as none, and
+    will be replaced.
     """
     path, latents = cell.record(results), cell.map(results)
     if not path.exists() or (latents and not latents.exists()):
@@ -27,15 +27,12 @@ def is_recorded(cell: Cell, results: Path, fid: bool = False) -> bool:
     record = read_json(path)
     if fid and isinstance(record["metrics"]["inception"], str):
         return False
-    protocol = {name: value for name, value in cell.row.protocol.items() if record["protocol"].get(name) != value}
-    return not protocol and not _differing(record["settings"], cell.recipe.settings())
-
-
-def _differing(recorded: dict, wanted: dict) -> list[str]:
-    old, new = flatten(recorded), flatten(wanted)
-    more = old.get("train.epochs", 0) > new["train.epochs"]  # a reduced run does not take a full one's place
-    free = (*FREE_SETTINGS, "train.epochs") if more else FREE_SETTINGS
-    return [name for name in new if name in old and name not in free and old[name] != new[name]]
+    if any(record["protocol"].get(name) != value for name, value in cell.row.protocol.items()):
+        return False
+    differences = differing(record["settings"], cell.recipe.settings())
+    epochs, wanted_epochs = differences.get("train.epochs", (0, 0))
+    longer = set(differences) == {"train.epochs"} and epochs > wanted_epochs
+    return not differences or longer or bool(cell.reduced and not differing(record["settings"], cell.row.settings()))
 
 
 def reproduce(

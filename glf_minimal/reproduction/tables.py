@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from glf_minimal.catalogue import get_recipe
 from glf_minimal.errors import RunError
 from glf_minimal.records import read_records
 from glf_minimal.reproduction import plan, published
-from glf_minimal.reproduction.plan import Experiment, Row
+from glf_minimal.reproduction.plan import Experiment, Row, differing
 from glf_minimal.reproduction.published import MARKS, MEANINGS, Published
 
 NOT_RUN = "not run"
@@ -90,27 +89,35 @@ def measured(records: list[dict], group: str, name: str) -> list[float]:
     return [measures[name] for measures in groups if isinstance(measures, dict) and name in measures]
 
 
+def reductions(record: dict, row: Row) -> dict[str, tuple]:
+    """What a recorded run has otherwise than the row's full run: setting -> (recorded, full)."""
+    return differing(record["settings"], row.settings())
+
+
 def extent(records: list[dict], row: Row, seeds: int) -> str:
-    """How much was run: "15 epochs, 3 seeds, CPU"; a run of fewer epochs than the recipe's is called reduced."""
-    done, planned = records[0]["training"]["epochs"], get_recipe(row.recipe).train["epochs"]
-    epochs = f"{done} epochs" if done >= planned else f"reduced: {done} of {planned} epochs"
-    count = "1 seed" if len(records) == 1 else f"{len(records)} seeds"
-    hardware = {"CPU" if "threads" in record["training"]["hardware"] else "GPU" for record in records}
+    """How much was run: "15 epochs, 3 seeds, CPU"; a run with less than the row's settings is called reduced."""
+    count = f"{len(records)} seed{'s' if len(records) > 1 else ''}{f' of {seeds}' if len(records) < seeds else ''}"
     if row.real:
         return count
-    return f"{epochs}, {count}{f' of {seeds}' if len(records) < seeds else ''}, {' and '.join(sorted(hardware))}"
+    less = reductions(records[0], row)
+    done, planned = less.pop("train.epochs", (records[0]["training"]["epochs"],) * 2)
+    parts = [f"{done} of {planned} epochs" if done != planned else f"{done} epochs"]
+    parts += [f"{name} {value}, not {full}" for name, (value, full) in less.items()]
+    hardware = {"CPU" if "threads" in record["training"]["hardware"] else "GPU" for record in records}
+    reduced = "reduced: " if less or done != planned else ""
+    return f"{reduced}{', '.join([*parts, count, ' and '.join(sorted(hardware))])}"
 
 
 def commands(records: Records, experiment: Experiment, data: str) -> list[str]:
     """What makes an experiment's records on a data set, in full and, where there are such, at reduced length."""
     full = f"glf reproduce {experiment.name}{f' --dataset {data}' if len(experiment.rows) > 1 else ''}"
-    rows = {row.name: row for row in experiment.rows[data]}
-    reduced = {
-        (done, len(mine))
-        for name, mine in records.items()
-        if (done := mine[0]["training"]["epochs"]) < get_recipe(rows[name].recipe).train["epochs"]
-    }
-    return [full, *(f"{full} --epochs {e} --seeds {n}  # the reduced rows" for e, n in sorted(reduced))]
+    reduced = set()
+    for row in experiment.rows[data]:
+        less = reductions(records[row.name][0], row) if row.name in records else {}
+        if less:
+            settings = [f"--set {name}={json.dumps(value)}" for name, (value, _) in sorted(less.items())]
+            reduced.add(" ".join([*settings, f"--seeds {len(records[row.name])}"]))
+    return [full, *(f"{full} {options}  # the reduced rows" for options in sorted(reduced))]
 
 
 def cell(values: list[float], digits: int = 2) -> str:
