@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from glf_minimal.reproduction import plan, published
-from glf_minimal.reproduction.tables import Records, Table, Text, measured, recorded
+from glf_minimal.reproduction.tables import Records, Table, Text, measured, recorded, reductions
 
 SUPPORTED, PARTLY, NOT_SUPPORTED, NOT_TESTED = "supported", "partly", "not supported", "not tested"
 Judgement = tuple[str, str]  # verdict, evidence
@@ -43,12 +43,11 @@ def _mean(records: Records, row: str, group: str, name: str) -> float | None:
     return statistics.mean(values) if values else None
 
 
-def _as_long(records: Records, row: str = "glf") -> Records:
-    """Only those rows that were trained for as many epochs as this one: a reduced run is no match for a full one."""
-    if row not in records:
-        return {}
-    epochs = records[row][0]["training"]["epochs"]
-    return {name: mine for name, mine in records.items() if mine[0]["training"]["epochs"] == epochs}
+def _alike(results: str | Path, experiment: plan.Experiment, data: str) -> Records:
+    """The records of GLF and of those rows that were run in full, or reduced, as GLF was; others are no match."""
+    records, rows = recorded(results, experiment, data), {row.name: row for row in experiment.rows[data]}
+    reduced = {name: reductions(mine[0], rows[name]) for name, mine in records.items()}
+    return {name: mine for name, mine in records.items() if reduced[name] == reduced.get("glf")}
 
 
 def _fcd(records: Records) -> dict[str, float]:
@@ -68,7 +67,7 @@ def best_samples(results: str | Path) -> Judgement:
     rivals = [row for row in published.TABLE_1 if row != "glf" and "perceptual" not in row]
     met, evidence = [], []
     for data in plan.TABLE_1.rows:
-        fcd, titles = _fcd(_as_long(recorded(results, plan.TABLE_1, data))), _titles(plan.TABLE_1, data)
+        fcd, titles = _fcd(_alike(results, plan.TABLE_1, data)), _titles(plan.TABLE_1, data)
         others = sorted((fcd[row], titles[row]) for row in rivals if row in fcd)
         if others:
             met += [fcd["glf"] < value for value, _ in others]
@@ -82,7 +81,7 @@ def best_samples(results: str | Path) -> Judgement:
 def faster_convergence(results: str | Path) -> Judgement:
     rivals, met, evidence = ("vae-flow-prior", "flowae", "two-stage-vae"), [], []
     for data in plan.CONVERGENCE.rows:
-        records, titles = _as_long(recorded(results, plan.CONVERGENCE, data)), _titles(plan.CONVERGENCE, data)
+        records, titles = _alike(results, plan.CONVERGENCE, data), _titles(plan.CONVERGENCE, data)
         curves = {row: mine[0]["curve"] for row, mine in records.items() if "curve" in mine[0]}
         for row in [row for row in rivals if {"glf", row} <= curves.keys()]:
             best = min(curves[row], key=lambda point: point["fcd"])
@@ -102,7 +101,7 @@ def single_stage(results: str | Path) -> Judgement:
     met, evidence = [], []
     for experiment in (plan.TABLE_1, plan.FIRST_RANKING):
         for data in experiment.rows:
-            fcd = _fcd(_as_long(recorded(results, experiment, data)))
+            fcd = _fcd(_alike(results, experiment, data))
             if {"glf", "flowae"} <= fcd.keys():
                 met.append(fcd["glf"] <= fcd["flowae"])
                 evidence.append(
