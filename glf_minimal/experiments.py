@@ -150,8 +150,13 @@ def build_model(settings: dict[str, dict], image_shape: Shape, seed: int = 0) ->
 
 
 def load_data(settings: dict, split: str, root: str | Path | None = None) -> ImageDataset:
-    """A split of the data set that the group "data" of a recipe's settings describes."""
-    data = load_dataset(settings["name"], split, root, settings.get("image_size"))
+    """A split of the data set that the group "data" of a recipe's settings describes; only "train" is limited."""
+    data, limit = load_dataset(settings["name"], split, root, settings.get("image_size")), settings.get("limit")
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise RecipeError(f"data.limit: expected a positive number of images, got {limit!r}")
+    if limit is not None and split == "train":
+        labels = None if data.labels is None else data.labels[:limit]
+        data = ImageDataset(data.pixels[:limit], labels, data.name)
     return data.binarized() if settings.get("binarize") else data
 
 

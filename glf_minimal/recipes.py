@@ -17,7 +17,8 @@ class Recipe:
         name: what ``glf train --recipe`` calls it.
         summary: one line for ``glf recipes``.
         source: where its settings come from.
-        data: ``name`` of the data set, ``image_size`` for folders, ``binarize`` to round pixels to 0 or 1.
+        data: ``name`` of the data set, ``image_size`` for folders, ``binarize`` to round pixels to 0 or 1, ``limit`` to
+            train on the first so many images only.
         networks: ``family`` ("conv" or "mlp"), ``latent_dim``, and the arguments of that family.
         flow: ``form`` ("two-sided" or "one-sided") and the arguments of that form.
         model: ``kind`` and the arguments of that model.
@@ -61,7 +62,7 @@ class Recipe:
         """All settings, defaults of the training filled in."""
         defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
         return {
-            "data": {"image_size": None, "binarize": False} | self.data,
+            "data": {"image_size": None, "binarize": False, "limit": None} | self.data,
             "networks": self.networks,
             "flow": self.flow,
             "model": self.model,

@@ -21,7 +21,7 @@ from glf_minimal.experiments import GROUPS, load_data, load_run, read_config
 from glf_minimal.features import InceptionFeatures
 from glf_minimal.models import LatentModel
 from glf_minimal.provenance import git_commit, hardware, versions
-from glf_minimal.runs import HISTORY, SAMPLES, SNAPSHOTS, WEIGHTS
+from glf_minimal.runs import HISTORY, SAMPLES, SNAPSHOTS, WEIGHTS, History
 from glf_minimal.storage import atomic, make_folder, read_csv, read_json, read_tensors, write_json
 
 NOT_IN_COMMANDS = ("train.device", "train.progress", "train.checkpoint_seconds")  # which change no number
@@ -100,24 +100,12 @@ def evaluate_run(
     history = read_tensors(folder / WEIGHTS)[1].get("history")
     if not history:
         raise RunError(f"{folder / WEIGHTS} has no training history; it was not written by a training")
-    return {
-        "recipe": config.get("recipe"),
-        "seed": config["train"]["seed"],
-        "commands": commands(folder, config, options),
+    return _what_was_trained(folder, config, history, options) | {
         "metrics": measures,
         **({"curve": curve} if curve else {}),
         "protocol": asdict(protocol) | {"samples_are": "real training images" if real else "generated"},
         "classifier": facts,
-        "settings": {group: config[group] for group in GROUPS},
-        "built": config["built"],
         "parameters": sum(p.numel() for p in model.parameters()),
-        "training": {
-            "epochs": len(history),
-            "seconds": round(sum(row["seconds"] for row in history), 1),
-            "last": {name: value for name, value in history[-1].items() if name not in ("seconds", "lr")},
-            "data_sha256": config["data_sha256"],
-            **config.get("made_with", {}),
-        },
         "evaluation": {
             "seconds": round(time.perf_counter() - started, 1),
             "reference_images": len(reference),
@@ -126,6 +114,36 @@ def evaluate_run(
             "commit": git_commit(),
             "hardware": hardware(device),
         },
+    }
+
+
+def _what_was_trained(folder: Path, config: dict, history: History, options: list[str]) -> dict:
+    """The part of a record that needs no measurement."""
+    last = history[-1] if history else {}
+    return {
+        "recipe": config.get("recipe"),
+        "seed": config["train"]["seed"],
+        "commands": commands(folder, config, options),
+        "settings": {group: config[group] for group in GROUPS},
+        "built": config["built"],
+        "training": {
+            "epochs": len(history),
+            "seconds": round(sum(row["seconds"] for row in history), 1),
+            "last": {name: value for name, value in last.items() if name not in ("seconds", "lr")},
+            "data_sha256": config["data_sha256"],
+            **config.get("made_with", {}),
+        },
+    }
+
+
+def diverged_run(folder: Path, protocol: Protocol, error: str) -> dict:
+    """The content of a record of a training that ended with this DivergenceError: it has no metrics."""
+    config = read_config(folder)
+    history = read_csv(folder / HISTORY) if (folder / HISTORY).exists() else []
+    what = f"diverged: {error.partition(';')[0]}"
+    return _what_was_trained(folder, config, history, protocol_options(protocol)) | {
+        "metrics": dict.fromkeys(("classifier", "inception", "reconstruction", "latents"), what),
+        "protocol": asdict(protocol) | {"samples_are": "none"},
     }
 
 
@@ -166,10 +184,13 @@ def write_record(record: dict, run: Path, results: Path, experiment: str, row: s
         raise RunError(f"no recipe of the catalogue makes {run} again, so there are no commands to record")
     data = record["settings"]["data"]["name"].replace(":", "-").replace("/", "-")
     path = results / experiment / data / row / f"seed-{record['seed']}.json"
-    beside = {}
-    if record["protocol"]["samples_are"] == "generated":
-        beside = {ending: _read_bytes(run / name) for name, ending in ((SAMPLES, ".png"), (HISTORY, ".csv"))}
+    names = {".png": SAMPLES, ".csv": HISTORY} if record["protocol"]["samples_are"] == "generated" else {}
+    if record["protocol"]["samples_are"] == "none" and (run / HISTORY).exists():  # diverged, after a checkpoint
+        names = {".csv": HISTORY}
+    beside = {ending: _read_bytes(run / name) for ending, name in names.items()}
     make_folder(path.parent)
+    for ending in {".png", ".csv"} - names.keys():  # of a record that this one replaces
+        path.with_suffix(ending).unlink(missing_ok=True)
     for ending, content in beside.items():
         with atomic(path.with_suffix(ending)) as temporary:
             temporary.write_bytes(content)

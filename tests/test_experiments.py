@@ -6,11 +6,11 @@ import json
 import pytest
 import torch
 
-from glf_minimal import GLF, LatentModel, RecipeError, RunError
+from glf_minimal import GLF, LatentModel, RecipeError, RunError, load_dataset
 from glf_minimal.catalogue import RECIPES, get_recipe
 from glf_minimal.config import TrainConfig
 from glf_minimal.data import SHAPES
-from glf_minimal.experiments import build_model, load_run, train_recipe
+from glf_minimal.experiments import build_model, load_data, load_run, train_recipe
 from glf_minimal.runs import CONFIG, WEIGHTS
 from glf_minimal.storage import read_tensors, write_tensors
 
@@ -150,3 +150,14 @@ def test_weights_that_do_not_fit_the_config_are_named(run, tmp_path):
 def test_recipes_cannot_be_changed_in_place():
     with pytest.raises(dataclasses.FrozenInstanceError):
         get_recipe("glf-digits").name = "other"
+
+
+def test_a_limit_shortens_the_training_set_alone(data_root):
+    settings = {"name": "digits", "limit": 100}
+    train = load_data(settings, "train", data_root)
+    assert len(train) == len(train.labels) == 100
+    assert torch.equal(train.pixels, load_dataset("digits", "train", data_root).pixels[:100])
+    assert len(load_data(settings, "test", data_root)) == len(load_dataset("digits", "test", data_root))
+    for limit in (0, -1, "many", 1.5):
+        with pytest.raises(RecipeError, match=r"data\.limit: expected a positive number of images, got"):
+            load_data(settings | {"limit": limit}, "train", data_root)

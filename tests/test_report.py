@@ -131,6 +131,17 @@ def test_table_1(records):
     assert {len(row) for row in table.rows} == {len(table.header)}
 
 
+def test_divergence_is_said(records):
+    results = records("table-1", "glf", fcd=1.0)
+    path = results / "table-1" / "mnist" / "glf" / "seed-0.json"
+    record = read_json(path)
+    record["metrics"] = dict.fromkeys(record["metrics"], "diverged: nll is nan at step 13 (epoch 3)")
+    write_json(path, record)
+    table = tables.table_1(results, "mnist")
+    assert line(table, "GLF")["FCD"] == "–"
+    assert "GLF, seed 0: diverged: nll is nan at step 13 (epoch 3)." in table.notes
+
+
 def test_what_is_reduced_is_said(records):
     results = records("table-1", "glf", epochs=20)
     path = results / "table-1" / "mnist" / "glf" / "seed-0.json"

@@ -280,3 +280,21 @@ def test_the_command_line(glf, tmp_path, monkeypatch):
     )
     assert code == 1
     assert "1 of 1 cells failed" in err
+
+
+def test_a_divergence_is_a_result(fill):
+    """Recorded with the step, the term and the settings; not tried again."""
+    (cell,) = cells(TRIAL, rows=["glf"], seeds=1, reduced={"train.epochs": 3, "train.lr": 1e12})
+    assert fill([cell])[0] == []
+    record = read_json(cell.record(Path("data/results")))
+    assert set(record["metrics"]) == {"classifier", "inception", "reconstruction", "latents"}
+    for what in record["metrics"].values():
+        assert what.startswith("diverged: ")
+        assert " at step " in what
+        assert ";" not in what
+    assert record["settings"]["train"]["lr"] == 1e12
+    assert record["commands"][0].startswith("glf train --recipe glf-digits --set train.epochs=3 --set train.lr=")
+    assert record["training"]["epochs"] < 3
+    _, lines, epochs = fill([cell])
+    assert epochs == 0
+    assert lines[0].endswith(": recorded")

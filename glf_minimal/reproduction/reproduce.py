@@ -7,10 +7,10 @@ import torch
 from filelock import FileLock, Timeout
 
 from glf_minimal.config import pick_device
-from glf_minimal.errors import GLFError
+from glf_minimal.errors import DivergenceError, GLFError
 from glf_minimal.experiments import load_data, load_run, train_recipe
 from glf_minimal.features import InceptionFeatures
-from glf_minimal.records import evaluate_run, write_record
+from glf_minimal.records import diverged_run, evaluate_run, write_record
 from glf_minimal.reproduction.plan import Cell, differing
 from glf_minimal.storage import make_folder, read_json, write_csv
 
@@ -91,7 +91,11 @@ def _fill(
 ) -> Path:
     # A checkpoint after every epoch, so that no more than the one under way can be lost.
     how = {"train.device": device, "train.progress": progress, "train.checkpoint_seconds": 0.0}
-    train_recipe(cell.recipe.with_settings(how), folder, root)
+    try:
+        train_recipe(cell.recipe.with_settings(how), folder, root)
+    except DivergenceError as error:  # a result, too
+        record = diverged_run(folder, cell.protocol, str(error))
+        return write_record(record, folder, results, cell.experiment.folder, cell.row.name)
     record = evaluate_run(folder, cell.protocol, root, device, inception, cell.row.real)
     if (latents := cell.map(results)) is not None:
         write_latent_map(folder, latents, root, device)

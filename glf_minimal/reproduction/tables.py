@@ -155,7 +155,7 @@ def quality(
 ) -> Table:
     """The measured columns of an experiment, a line for each row that has records."""
     records = recorded(results, experiment, data)
-    lines, reasons = [], {}
+    lines, reasons, diverged = [], {}, []
     for row in rows or experiment.rows[data]:
         if row.name not in records:
             lines.append([row.title, *[NOT_RUN if c == columns[0] else "–" for c in columns], NOT_RUN])
@@ -164,7 +164,10 @@ def quality(
         mine = records[row.name]
         values = [cell(measured(mine, *QUALITY[c][:2]), QUALITY[c][2]) for c in columns]
         lines.append([row.title, *values, extent(mine, row, experiment.seeds)])
+        ends = (f"{row.title}, seed {record['seed']}: {record['metrics']['classifier']}" for record in mine)
+        diverged += [end for end in ends if ": diverged: " in end]
     notes = [EXPLANATION] if "test error" in columns else []
+    notes += [f"{end}." for end in diverged]
     notes += [f"Not run: {', '.join(names)} ({reason})." for reason, names in reasons.items()]
     return Table(["model", *columns, "run"], lines, notes, commands(records, experiment, data))
 
