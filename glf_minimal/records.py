@@ -198,6 +198,16 @@ def write_record(record: dict, run: Path, results: Path, experiment: str, row: s
     return path
 
 
+def read_record(path: Path) -> dict:
+    """The content of one record; RunError where it is damaged."""
+    remedy = "delete it and run 'glf reproduce' again"
+    record = read_json(path, remedy)
+    missing = [name for name in ("settings", "metrics", "protocol", "training", "seed") if name not in record]
+    if missing:
+        raise RunError(f"{path} is damaged (no {missing[0]}); {remedy}")
+    return record
+
+
 def read_records(results: str | Path, experiment: str, data: str) -> dict[str, list[dict]]:
     """The records of an experiment on a data set: by row, one for each seed.
 
@@ -209,7 +219,7 @@ def read_records(results: str | Path, experiment: str, data: str) -> dict[str, l
     folder, records = Path(results) / experiment / data, {}
     for path in sorted(folder.glob("*/seed-*.json"), key=lambda path: (path.parent.name, len(path.name), path.name)):
         history = read_csv(beside) if (beside := path.with_suffix(".csv")).exists() else []
-        records.setdefault(path.parent.name, []).append(read_json(path) | {"history": history})
+        records.setdefault(path.parent.name, []).append(read_record(path) | {"history": history})
     if not records:
         raise RunError(f"no records in {folder}; 'glf evaluate RUN --record {experiment}/ROW' writes them")
     return records

@@ -65,17 +65,17 @@ class Run:
     def save(self, optimizers: dict[str, Tensor]) -> None:
         """Write the outputs, and a checkpoint to go on from or, at the end, the weights that take its place."""
         self.model.eval()
-        write_csv(self.out / HISTORY, self.history)
-        if isinstance(self.model, LatentModel):
-            save_grid(self.model.sample(64, generator=torch.Generator().manual_seed(self.seed)), self.out / SAMPLES)
         metadata, weights = {"history": self.history}, self.model.state_dict()
-        if self.finished:
-            write_tensors(self.out / WEIGHTS, weights, metadata)
-            (self.out / CHECKPOINT).unlink(missing_ok=True)
-        else:
+        if not self.finished:  # first, so that a stop after the end of an epoch does not lose it
             tensors = {f"model/{name}": value for name, value in weights.items()}
             tensors |= {f"optimizer/{name}": value for name, value in optimizers.items()}
             write_tensors(self.out / CHECKPOINT, tensors, metadata)
+        write_csv(self.out / HISTORY, self.history)
+        if isinstance(self.model, LatentModel):
+            save_grid(self.model.sample(64, generator=torch.Generator().manual_seed(self.seed)), self.out / SAMPLES)
+        if self.finished:  # last, so that nothing is missing where there are weights
+            write_tensors(self.out / WEIGHTS, weights, metadata)
+            (self.out / CHECKPOINT).unlink(missing_ok=True)
         self.last_saved = time.monotonic()
 
     def snapshot(self) -> None:
@@ -115,10 +115,16 @@ def claim_folder(out: Path, settings: dict) -> None:
         write_json(out / CONFIG, settings)
         return
     # Compared as JSON has it: tuples are lists there.
-    old, new = flatten(read_json(out / CONFIG)), flatten(json.loads(json.dumps(settings)))
+    config = read_json(out / CONFIG)
+    old, new = flatten(config), flatten(json.loads(json.dumps(settings)))
     names = [n for n in old | new if not n.startswith(FREE_SETTINGS) and old.get(n) != new.get(n)]
     if names:
         changes = "; ".join(f"{name} was {old.get(name)!r}, now {new.get(name)!r}" for name in names[:4])
         raise RunError(
             f"{out} holds a training with other settings ({changes}); give another folder or delete this one"
         )
+    made, now = config.get("made_with", {}), settings.get("made_with", {})
+    elsewhere = {name: now.get(name) for name in ("hardware", "precision") if now.get(name) != made.get(name)}
+    if elsewhere and not (out / WEIGHTS).exists():  # a training that goes on says where
+        made["resumed_with"] = [*made.get("resumed_with", []), {"hardware": now.get("hardware")} | elsewhere]
+        write_json(out / CONFIG, config | {"made_with": made})

@@ -68,14 +68,14 @@ def write_json(path: Path, content: dict) -> None:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def read_json(path: Path) -> dict:
-    """Read a JSON object, or say which file is missing or damaged."""
+def read_json(path: Path, remedy: str = "train the run again") -> dict:
+    """Read a JSON object, or say which file is missing or damaged, and what to do then."""
     try:
         content = json.loads(path.read_text())
     except OSError as error:
         raise RunError(f"cannot read {path} ({error.strerror}); is {path.parent} the folder of a run?") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} is damaged ({error}); train the run again") from error
+        raise RunError(f"{path} is damaged ({error}); {remedy}") from error
     if not isinstance(content, dict):
         raise RunError(f"{path} holds a JSON {type(content).__name__}, expected an object")
     return content

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from PIL import Image
 
 from glf_minimal.reproduction import FIGURES, TABLES, claims, plan, published, tables, write_report
 from glf_minimal.storage import read_json, write_csv, write_json
@@ -28,13 +29,16 @@ def test_the_books_tables_are_the_records_byte_for_byte(written):
 
 
 def test_the_books_figures_are_the_records(written):
-    """The same picture, up to what another version of matplotlib draws otherwise."""
+    """The same pictures; where another version of matplotlib drew them, up to what that may draw otherwise."""
     names = sorted(f"{name}.png" for name in FIGURES)
     assert sorted(path.name for path in GENERATED.glob("*.png")) == names
     for name in names:
         new, old = imread(written / name), imread(GENERATED / name)
-        assert new.shape == old.shape, f"{name}: run 'make results'"
-        assert np.abs(new - old).mean() < 0.02, f"{name}: run 'make results'"
+        with Image.open(written / name) as ours, Image.open(GENERATED / name) as committed:
+            same_version = ours.info["Software"] == committed.info["Software"]
+        assert new.shape == old.shape or not same_version, f"{name}: run 'make results'"
+        if new.shape == old.shape:
+            assert np.abs(new - old).mean() < (1e-4 if same_version else 0.02), f"{name}: run 'make results'"
         assert (GENERATED / name).stat().st_size < 300_000
 
 
@@ -51,9 +55,9 @@ def test_every_figure_and_table_is_in_the_book():
     pages = "".join(path.read_text() for path in (ROOT / "book").glob("*.md"))
     notebooks = "".join(path.read_text() for path in (ROOT / "notebooks").glob("*.ipynb"))
     for name in TABLES:
-        assert f"generated/{name}.md" in pages or f'\\"{name}\\"' in notebooks, name
+        assert f"generated/{name}.md" in pages or f'TABLES[\\"{name}\\"]' in notebooks, name
     for name in FIGURES:
-        assert f"generated/{name}.png" in pages or f'\\"{name}\\"' in notebooks, name
+        assert f"generated/{name}.png" in pages or f'draw(\\"{name}\\"' in notebooks, name
 
 
 @pytest.fixture
@@ -76,6 +80,7 @@ def records(tmp_path):
         record = {
             "recipe": planned.recipe,
             "settings": settings,
+            "protocol": {"samples_are": "generated"},
             "row": row,
             "seed": seed,
             "metrics": metrics,
@@ -96,6 +101,7 @@ def line(table, title):
 
 
 def test_numbers():
+    assert tables.number([]) == "–"
     assert tables.number([1.125]) == "1.12"
     assert tables.number([1.0, 2.0, 3.0]) == "2.00 ± 1.00"
     assert tables.difference([1.0, 2.0], published.Published(2.0)) == "-0.50"
@@ -127,7 +133,11 @@ def test_table_1(records):
     assert "FID not run: needs the Inception weights." in text
     assert "glf reproduce table-1 --dataset mnist --fid" in text
     assert "glf reproduce table-1 --dataset mnist --set train.epochs=20 --seeds 1  # the reduced rows" in text
-    assert "GLANN, perceptual loss (needs the VGG16 weights)" in text
+    records("table-1", "glf", 0, fcd=1.0)  # on a CPU now, beside two on a GPU
+    glf = line(tables.table_1(results, "mnist"), "GLF")
+    assert glf["run"] == "100 epochs, 3 seeds, CPU and GPU"
+    assert glf["seconds"] == "–"
+    assert "Not run (need the VGG16 weights): GLF, perceptual loss; GLANN, perceptual loss." in text
     assert {len(row) for row in table.rows} == {len(table.header)}
 
 
@@ -139,7 +149,14 @@ def test_divergence_is_said(records):
     write_json(path, record)
     table = tables.table_1(results, "mnist")
     assert line(table, "GLF")["FCD"] == "–"
-    assert "GLF, seed 0: diverged: nll is nan at step 13 (epoch 3)." in table.notes
+    assert line(table, "GLF")["run"] == "100 epochs, 1 seed of 3, 1 diverged, CPU"
+    assert "GLF: seed 0 diverged: nll is nan at step 13 (epoch 3)." in table.notes
+    records("table-1", "glf", 1, fcd=3.0)
+    glf = line(tables.table_1(results, "mnist"), "GLF")
+    assert (glf["FCD"], glf["run"]) == ("3.00", "100 epochs, 2 seeds of 3, 1 diverged, CPU")
+    for name in TABLES:
+        assert TABLES[name](results).markdown()
+    write_report(results, results / "out")
 
 
 def test_what_is_reduced_is_said(records):
@@ -151,6 +168,8 @@ def test_what_is_reduced_is_said(records):
     table = tables.table_1(results, "mnist")
     assert line(table, "GLF")["run"] == "reduced: 20 of 100 epochs, networks.width 32, not 64, 1 seed of 3, CPU"
     assert "--set networks.width=32 --set train.epochs=20 --seeds 1" in table.commands[1]
+    records("table-1", "glf", 1, epochs=20)  # not of the same width: not in one mean
+    assert line(tables.table_1(results, "mnist"), "GLF")["run"].endswith("1 seed of 3, CPU")
 
 
 def test_full_and_reduced_runs_are_not_averaged(records):
@@ -166,7 +185,7 @@ def test_the_slide_decks_table(records):
     rows = {(table.rows[0][0], row[1]): row for row in table.rows[:3]}
     assert rows["VAE", "total"][2:5] == ["101.549", "102.00 ± 2.83", "+0.45"]
     assert rows["VAE", "KL"][2:5] == ["30.853", "31.00 ± 1.41", "+0.15"]
-    assert sum("not run" in row for row in table.rows) == 3
+    assert sum(row[-1] == "not run" for row in table.rows) == 3
 
 
 def test_the_reports_table(records):
@@ -213,18 +232,19 @@ def test_verdicts_follow_the_records(records, tmp_path):
     rivals = [row for row in published.TABLE_1 if row != "glf" and "perceptual" not in row]
     for data in ("mnist", "fashion-mnist"):
         records("table-1", "glf", fcd=2.0, data=data, **short, curve=curve(9, 4, 2))
-    for worse, expected in ((2, "partly"), (6, "partly"), (12, "supported"), (-7, "not supported")):
-        for place in range(abs(worse)):
+    for count, fcd, expected in ((5, 3, "not tested"), (6, 3, "partly"), (12, 3, "supported"), (7, 1, "not supported")):
+        for place in range(count):
             data, row = ("mnist", "fashion-mnist")[place // 6], rivals[place % 6]
-            results = records("table-1", row, fcd=3.0 if worse > 0 else 1.0, data=data, **short)
+            results = records("table-1", row, fcd=float(fcd), data=data, **short)
         assert verdict(claims.best_samples, results) == expected
     results = records("table-1", "vae", fcd=9.0, epochs=100)
     assert "VAE 9.00" not in claims.best_samples(results)[1]  # no match: trained for longer
+    assert "11 of 12 comparisons could be made" in claims.best_samples(results)[1]
     for data in ("mnist", "fashion-mnist"):
         for row in ("flowae", "vae-flow-prior", "two-stage-vae"):
             results = records("table-1", row, fcd=3.0, data=data, curve=curve(9, 8, 7, 6, 3), **short)
-            if data == "mnist":
-                assert verdict(claims.faster_convergence, results) == "partly"  # half of what is planned is missing
+        if data == "mnist":
+            assert verdict(claims.faster_convergence, results) == "partly"  # half of what is planned is missing
     assert verdict(claims.faster_convergence, results) == "supported"
     for row in ("vae-flow-prior", "flowae"):
         results = records("table-1", row, fcd=3.0, curve=curve(1, 0.5), **short)
@@ -233,16 +253,18 @@ def test_verdicts_follow_the_records(records, tmp_path):
         for row in ("vae-flow-prior", "flowae", "two-stage-vae"):
             results = records("table-1", row, fcd=3.0, data=data, curve=curve(1, 0.5), **short)
     assert verdict(claims.faster_convergence, results) == "not supported"
-    assert verdict(claims.single_stage, results) == "supported"
+    assert verdict(claims.single_stage, results) == "partly"  # two of three comparisons
     assert verdict(claims.single_stage, records("table-1", "flowae", fcd=1.0, **short)) == "partly"
     results = records("table-1", "flowae", fcd=1.0, data="fashion-mnist", **short)
     assert verdict(claims.single_stage, results) == "not supported"
     records("first-ranking", "glf", mse_per_image=5.0, nll=17.0, fcd=1.0)
-    for error, expected in ((5.0, "supported"), (4.5, "partly"), (4.0, "not supported")):
-        assert verdict(claims.reconstruction, records("first-ranking", "ae", mse_per_image=error)) == expected
     for values, expected in (((-96, 12, 8), "supported"), ((10, 12, 8), "partly"), ((10, 5, 8), "not supported")):
         names = dict(zip(("nll", "mse_per_image", "fcd"), values, strict=True))
         assert verdict(claims.stop_gradient, records("first-ranking", "regularized-glf", **names)) == expected
+    for error, expected in ((5.0, "supported"), (4.5, "partly"), (4.0, "not supported")):
+        assert verdict(claims.reconstruction, records("first-ranking", "ae", mse_per_image=error, fcd=9.0)) == expected
+    results = records("first-ranking", "regularized-glf", nll=-96, mse_per_image=12, fcd=8, epochs=1)
+    assert verdict(claims.stop_gradient, results) == "not tested"  # fewer epochs than GLF
 
 
 def test_verdicts_on_beta_and_on_the_companions(records):
@@ -253,6 +275,8 @@ def test_verdicts_on_beta_and_on_the_companions(records):
         assert verdict(claims.towards_glf, results) == expected
     for row, recon in zip(published.SLIDE_DECK, (70.0, 78.0, 63.0, 62.0), strict=True):
         results = records("slide-deck", row, recon=recon)
+        if row == "vae":
+            assert verdict(claims.slide_deck, results) == "not tested"  # one of four
     assert verdict(claims.slide_deck, results) == "supported"
     assert verdict(claims.slide_deck, records("slide-deck", "vae", recon=83.0)) == "partly"
     for order, expected in (((1, 2, 3, 4), "supported"), ((1, 3, 2, 4), "partly"), ((2, 1, 3, 4), "not supported")):
@@ -263,9 +287,26 @@ def test_verdicts_on_beta_and_on_the_companions(records):
 
 def test_the_report_of_an_empty_folder(glf, tmp_path):
     """Says of everything that it was not run, with the command."""
-    code, out, _ = glf("report", "--results", tmp_path / "none", "--out", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    code, out, _ = glf("report", "--results", tmp_path / "empty", "--out", tmp_path / "out")
     assert code == 0
     assert len(out.splitlines()) == len(TABLES) + len(FIGURES) == len(list((tmp_path / "out").iterdir()))
     for name in TABLES:
         text = (tmp_path / "out" / f"{name}.md").read_text()
         assert "not run" in text or "not tested" in text
+
+
+def test_a_report_that_cannot_be_made(glf, records, tmp_path):
+    """No folder of records, or a damaged record: one sentence, nothing written."""
+    code, _, err = glf("report", "--results", tmp_path / "none", "--out", tmp_path / "out")
+    assert code == 1
+    assert "none is not a folder" in err
+    results = records("table-1", "glf", fcd=1.0)
+    path = results / "table-1" / "mnist" / "glf" / "seed-0.json"
+    for content, reason in ((path.read_text()[:100], "is damaged"), ("{}", r"is damaged (no settings)")):
+        path.write_text(content)
+        code, _, err = glf("report", "--results", results, "--out", tmp_path / "out")
+        assert code == 1
+        assert reason in err
+        assert "delete it and run 'glf reproduce' again" in err
+    assert not (tmp_path / "out").exists()

@@ -13,11 +13,12 @@ from filelock import FileLock
 from training_helpers import assert_equal_weights
 
 from glf_minimal import classifiers, training
+from glf_minimal.catalogue import get_recipe
 from glf_minimal.errors import RecipeError
-from glf_minimal.experiments import build_model
+from glf_minimal.experiments import build_model, train_recipe
 from glf_minimal.records import evaluate_classifier
 from glf_minimal.reproduction import EXPERIMENTS, cells, get_experiment, is_recorded, plan, published, reproduce
-from glf_minimal.reproduction.plan import Experiment, Row
+from glf_minimal.reproduction.cells import Experiment, Row
 from glf_minimal.reproduction.reproduce import write_latent_map
 from glf_minimal.runs import checkpoint_epoch
 from glf_minimal.storage import read_csv, read_json, read_tensors, write_json
@@ -53,6 +54,7 @@ def fill(tmp_path, data_root, monkeypatch):
         failed = reproduce(chosen, root=data_root, device="cpu", progress=False, say=lines.append, **settings)
         return failed, lines, len(epochs)
 
+    run.root = data_root
     return run
 
 
@@ -96,6 +98,8 @@ def test_cells_are_chosen():
     for arguments, message in (
         ({"data": ["minst"]}, "unknown data set of table-1 'minst'; did you mean mnist"),
         ({"rows": ["xyz"]}, "unknown row of table-1 'xyz'; there are vae, "),
+        ({"reduced": {"train.seed": 5}}, "train.seed: a row has its own; give --seeds or --dataset"),
+        ({"rows": ["vae"], "reduced": {"flow.hidden": 8}}, "recipe vae-mnist has no setting 'flow.hidden'"),
         ({"seeds": 0}, "seeds: expected at least 1, got 0"),
     ):
         with pytest.raises(RecipeError, match=message):
@@ -111,7 +115,7 @@ def test_missing_cells_are_filled_once(fill):
     assert not failed
     assert epochs == 2 * 2 * 2  # two trainings, two seeds, two epochs
     records = {(c.row.name, c.seed): read_json(c.record(Path("data/results"))) for c in chosen}
-    assert len(records) == 8
+    assert len(records) == 7  # real images know no seed
     assert records["beta", 1]["settings"]["model"]["beta"] == 2.0
     assert records["stretched", 0]["protocol"]["stretch"]
     assert records["real", 0]["protocol"]["samples_are"] == "real training images"
@@ -122,7 +126,8 @@ def test_missing_cells_are_filled_once(fill):
     before = {path: path.read_bytes() for path in Path("data").rglob("*.*")}
     failed, lines, epochs = fill(chosen)
     assert (failed, epochs) == ([], 0)
-    assert all(line.endswith(": recorded") for line in lines)
+    assert all(line.endswith(": recorded") for line in lines[:-1])
+    assert lines[-1] == "7 recorded before"
     assert {path: path.read_bytes() for path in Path("data").rglob("*.*")} == before
 
 
@@ -145,7 +150,12 @@ def test_what_counts_as_recorded(fill):
     full.record(results).unlink()
     fill([full])
     record = read_json(full.record(results))
-    for group, name, value in (("settings", "model", {"beta": 3.0}), ("protocol", "samples", 30)):
+    for group, name, value in (
+        ("settings", "model", {"beta": 3.0}),
+        ("settings", "model", {"flow_adam": {"eps": 1.0}}),
+        ("protocol", "samples", 30),
+        ("protocol", "stretch", True),
+    ):
         old = record[group][name]
         changed = record | {group: record[group] | {name: old | value if isinstance(old, dict) else value}}
         write_json(full.record(results), changed)
@@ -162,7 +172,45 @@ def test_a_failure_leaves_the_others(fill):
     failed, lines, _ = fill(trial(["beta", "glf"]))
     assert [cell.row.name for cell in failed] == ["beta"]
     assert any("failed: " in line and "is a file" in line for line in lines)
+    assert lines[-1] == "1 recorded now; 1 failed"
     assert Path("data/results/trial/digits/glf/seed-0.json").exists()
+
+
+def test_what_one_cell_meets_does_not_stop_the_others(fill, monkeypatch):
+    """A device without memory, a damaged record, a finished run without the snapshots that its curve needs."""
+    chosen, step = trial(["glf", "beta"], epochs=1), training._Stepper.step
+
+    def without_memory(stepper, *arguments):
+        if stepper.model.beta == 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return step(stepper, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Stepper, "step", without_memory)
+        failed, lines, _ = fill(chosen)
+    assert [cell.row.name for cell in failed] == ["glf"]
+    assert "[1/2] trial digits glf seed 0: failed: out of memory" in lines
+    chosen[1].record(Path("data/results")).write_text("{")
+    plain = get_recipe("glf-digits").with_settings({"train.epochs": 1, "train.progress": False, "train.device": "cpu"})
+    train_recipe(plain, chosen[0].run(Path("runs")), fill.root)
+    failed, lines, _ = fill(chosen)
+    assert failed == chosen
+    assert any("is damaged" in line and "delete it and run 'glf reproduce' again" in line for line in lines)
+    assert any("was trained without snapshots, so it has no learning curve; delete it" in line for line in lines)
+
+
+def test_a_reduced_run_never_takes_the_place_of_a_full_one(fill, monkeypatch):
+    """Not even when something else is asked for, such as FID."""
+    (full,), (reduced,) = cells(TRIAL, rows=["beta"], seeds=1), trial(["beta"])
+    fill([full])
+    before = full.record(Path("data/results")).read_bytes()
+    assert is_recorded(reduced, Path("data/results"), fid=True)
+    assert fill([reduced], inception=object())[2] == 0
+    assert full.record(Path("data/results")).read_bytes() == before
+    longer = cells(TRIAL, rows=["beta"], seeds=1, reduced={"train.epochs": 25})
+    fill(longer)
+    assert full.record(Path("data/results")).read_bytes() == before
+    assert is_recorded(full, Path("data/results"))
 
 
 def test_several_share_the_work(fill):
@@ -171,7 +219,8 @@ def test_several_share_the_work(fill):
     with FileLock("runs/.glf-digits-epochs-2.lock"):
         failed, lines, epochs = fill([cell])
     assert (failed, epochs) == ([], 0)
-    assert lines == ["[1/1] trial digits glf seed 0: being worked on by another process"]
+    assert lines[0] == "[1/1] trial digits glf seed 0: being worked on by another process"
+    assert lines[1] == "1 worked on by another process"
     assert fill([cell])[2] == 2
 
 
@@ -218,16 +267,19 @@ def test_killed_at_any_moment_it_goes_on(tmp_path, data_root, seconds):
     time.sleep(seconds)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    finished = {path: read_csv(path) for path in (tmp_path / "runs").glob("*/history.csv")}
+    finished = {
+        path: read_csv(path)[: checkpoint_epoch(path.parent)] for path in (tmp_path / "runs").glob("*/history.csv")
+    }
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "beta-2" in done.stdout
+    assert done.stdout.splitlines()[-1].split()[0] in "12"
     for path, rows in finished.items():
         assert read_csv(path)[: len(rows)] == rows  # seconds and all: these epochs were not trained again
     for row in "ab":
         assert read_json(tmp_path / "data/results/trial/digits" / row / "seed-0.json")["training"]["epochs"] == 12
     assert not list(tmp_path.rglob(".*.tmp"))
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert again.stdout.splitlines() == [f"[{i}/2] trial digits {r} seed 0: recorded" for i, r in ((1, "a"), (2, "b"))]
+    lines = [f"[{place}/2] trial digits {row} seed 0: recorded" for place, row in ((1, "a"), (2, "b"))]
+    assert again.stdout.splitlines() == [*lines, "2 recorded before"]
 
 
 def test_learning_curves(fill, classifier_run, data_root, tmp_path, monkeypatch):

@@ -7,8 +7,8 @@ import torch
 
 from glf_minimal.plotting import COLOURS, latent_map, panels, training_curves, use_style
 from glf_minimal.reproduction import plan
-from glf_minimal.reproduction.plan import Experiment
-from glf_minimal.reproduction.tables import measured, recorded
+from glf_minimal.reproduction.cells import Experiment
+from glf_minimal.reproduction.recorded import read_rows
 from glf_minimal.storage import read_csv
 
 
@@ -16,33 +16,33 @@ def samples(results: str | Path, experiment: Experiment, data: str, count: int =
     """Samples of the first seed of every row, ``count`` of the 64 that lie beside its record."""
     from matplotlib.image import imread
 
-    records = recorded(results, experiment, data)
-    rows = [row for row in experiment.rows[data] if row.name in records and not row.real]
-    if not rows:
+    folder, pictures = Path(results) / experiment.folder / data, {}
+    for name, row in read_rows(results, experiment, data).items():
+        paths = [folder / name / f"seed-{record['seed']}.png" for record in row.records]
+        if drawn := [path for path in paths if path.exists()]:  # real images and diverged runs have none
+            pictures[row.title] = imread(drawn[0])
+    if not pictures:
         return _empty(experiment)
-    figure, axes = panels(len(rows), width=2.6, height=2.8)
-    for axis, row in zip(axes, rows, strict=True):
-        seed = records[row.name][0]["seed"]
-        picture = imread(Path(results) / experiment.folder / data / row.name / f"seed-{seed}.png")
+    figure, axes = panels(len(pictures), width=2.6, height=2.8)
+    for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
         side = round(count**0.5)  # of the 8 x 8 samples
         axis.imshow(picture[: picture.shape[0] * side // 8, : picture.shape[1] * side // 8])
-        axis.set_title(row.title)
+        axis.set_title(title)
         axis.set_axis_off()
     return figure
 
 
 def slide_deck_curves(results: str | Path):
     """Reconstruction, and KL or NLL, of the slide deck's models over their epochs; the first seed."""
-    records = recorded(results, plan.SLIDE_DECK, "mnist")
-    titles = {row.name: row.title for row in plan.SLIDE_DECK.rows["mnist"][:4]}
-    histories = {titles[name]: mine[0]["history"] for name, mine in records.items() if name in titles}
+    rows = list(read_rows(results, plan.SLIDE_DECK, "mnist").values())[:4]
+    histories = {row.title: row.records[0]["history"] for row in rows if row}
     return training_curves(histories, ["recon", "kl", "nll"]) if histories else _empty(plan.SLIDE_DECK)
 
 
 def flowae_report_curves(results: str | Path):
     """The second stages of the report's two-stage models: the flow's NLL, the losses of the two GANs; every seed."""
-    records = recorded(results, plan.FLOWAE_REPORT, "mnist")
-    if not records:
+    rows = read_rows(results, plan.FLOWAE_REPORT, "mnist")
+    if not any(rows.values()):
         return _empty(plan.FLOWAE_REPORT)
     figure, axes = panels(4, height=2.5)
     lines = [
@@ -53,9 +53,9 @@ def flowae_report_curves(results: str | Path):
     ]
     for axis, (title, unit, terms) in zip(axes, lines, strict=True):
         for name, term in terms.items():
-            for record in records.get(name, []):
-                rows = [row for row in record["history"] if term in row]
-                axis.plot([row["epoch"] for row in rows], [row[term] for row in rows], label=f"seed {record['seed']}")
+            for record in rows[name].records:
+                points = [(epoch["epoch"], epoch[term]) for epoch in record["history"] if term in epoch]
+                axis.plot(*zip(*points, strict=True), label=f"seed {record['seed']}")
         axis.set(title=title, xlabel="epoch", ylabel=unit)
     axes[0].legend()
     return figure
@@ -74,17 +74,15 @@ def flowae_report_tsne(results: str | Path):
 
 def convergence(results: str | Path, data: str):
     """FCD over epochs and over seconds of training; every seed a line, a two-stage model from its second stage on."""
-    records = recorded(results, plan.CONVERGENCE, data)
-    curves = {name: [r["curve"] for r in mine if "curve" in r] for name, mine in records.items()}
-    if not any(curves.values()):
+    rows = read_rows(results, plan.CONVERGENCE, data).values()
+    if not any(row.curves for row in rows):
         return _empty(plan.CONVERGENCE)
-    titles = {row.name: row.title for row in plan.CONVERGENCE.rows[data]}
     figure, axes = panels(2, width=4.6, height=3.4)
     for axis, key in zip(axes, ("epoch", "seconds"), strict=True):
-        for colour, (name, title) in zip(COLOURS, titles.items(), strict=False):
-            for place, curve in enumerate(curves.get(name, [])):
+        for colour, row in zip(COLOURS, rows, strict=False):
+            for place, curve in enumerate(row.curves):
                 x, y = ([point[k] for point in curve] for k in (key, "fcd"))
-                axis.plot(x, y, ".-", color=colour, label=title if place == 0 else None)
+                axis.plot(x, y, ".-", color=colour, label=row.title if place == 0 else None)
         axis.set(xlabel="epochs" if key == "epoch" else "seconds of training", ylabel="FCD", yscale="log")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
@@ -92,13 +90,13 @@ def convergence(results: str | Path, data: str):
 
 def ablations(results: str | Path):
     """FCD of every row of the ablations, a panel a question."""
-    records = recorded(results, plan.ABLATIONS, "mnist")
-    if not records:
+    recorded = read_rows(results, plan.ABLATIONS, "mnist")
+    if not any(recorded.values()):
         return _empty(plan.ABLATIONS)
     figure, axes = panels(len(plan.ABLATION_GROUPS), width=3.6, height=2.2)
     for axis, (name, (_, rows)) in zip(axes, plan.ABLATION_GROUPS.items(), strict=True):
         for place, row in enumerate(rows):
-            values = measured(records.get(row.name, []), "classifier", "fcd")
+            values = recorded[row.name].values("classifier", "fcd")
             axis.plot(values, [place] * len(values), "o", color=COLOURS[1 if row.name == "base" else 0], alpha=0.7)
         axis.set_yticks(range(len(rows)), [row.title for row in rows], fontsize="small")
         axis.set(title=name, xlabel="FCD", ylim=(len(rows) - 0.5, -0.5))

@@ -6,6 +6,7 @@ from pathlib import Path
 from glf_minimal.reproduction import tables
 from glf_minimal.reproduction.claims import claims, evidence
 from glf_minimal.reproduction.figures import FIGURES, draw
+from glf_minimal.reproduction.recorded import check_results
 from glf_minimal.reproduction.tables import Table, Text
 from glf_minimal.storage import atomic, make_folder
 
@@ -19,20 +20,25 @@ TABLES: dict[str, Callable[[str | Path], Table | Text]] = {
 def write_report(results: str | Path, out: str | Path) -> list[Path]:
     """Write each table as ``<name>.md`` and each figure as ``<name>.png``; the same records give the same files.
 
-    Of figures that holds for one version of matplotlib.
+    Of figures that holds for one version of matplotlib, which they name.
+
+    Raises:
+        RunError: no such folder of records, or a record that is damaged.
     """
     import matplotlib.pyplot as plt
 
+    check_results(results)
     out, paths = Path(out), []
+    texts = {name: table(results).markdown() for name, table in TABLES.items()}  # before anything is written
     make_folder(out)
-    for name, table in TABLES.items():
+    for name, text in texts.items():
         with atomic(out / f"{name}.md") as temporary:
-            temporary.write_text(table(results).markdown(), encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8")
         paths.append(out / f"{name}.md")
     for name in FIGURES:
         figure = draw(name, results)
         with atomic(out / f"{name}.png") as temporary:
-            figure.savefig(temporary, format="png", metadata={"Software": None})
+            figure.savefig(temporary, format="png")
         plt.close(figure)
         paths.append(out / f"{name}.png")
     return paths

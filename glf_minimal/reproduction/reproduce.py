@@ -1,38 +1,50 @@
 """Filling tables: train what is missing, measure it, record it; what is recorded is not done again."""
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 
 from glf_minimal.config import pick_device
-from glf_minimal.errors import DivergenceError, GLFError
+from glf_minimal.errors import DivergenceError, GLFError, RunError
 from glf_minimal.experiments import load_data, load_run, train_recipe
 from glf_minimal.features import InceptionFeatures
-from glf_minimal.records import diverged_run, evaluate_run, write_record
-from glf_minimal.reproduction.plan import Cell, differing
-from glf_minimal.storage import make_folder, read_json, write_csv
+from glf_minimal.records import diverged_run, evaluate_run, read_record, write_record
+from glf_minimal.reproduction.cells import Cell, differing
+from glf_minimal.reproduction.recorded import diverged
+from glf_minimal.runs import SNAPSHOTS, WEIGHTS
+from glf_minimal.storage import make_folder, write_csv
 
 
 def is_recorded(cell: Cell, results: Path, fid: bool = False) -> bool:
-    """Whether there is a record of this cell, of its protocol and its settings (with ``fid``, of FID).
+    """Whether there is a record of this cell: of its settings and protocol, whole (with ``fid``, also of FID).
 
-    A reduced run does not take the place of the full one or of a longer one. Any other record is as good as none, and
-    will be replaced.
+    Any other record is as good as none and will be replaced, but for one: a reduced run does not take the place of the
+    full one, nor of a longer one.
     """
     path, latents = cell.record(results), cell.map(results)
-    if not path.exists() or (latents and not latents.exists()):
+    if not path.exists():
         return False
-    record = read_json(path)
-    if fid and isinstance(record["metrics"]["inception"], str):
-        return False
-    if any(record["protocol"].get(name) != value for name, value in cell.row.protocol.items()):
-        return False
-    differences = differing(record["settings"], cell.recipe.settings())
-    epochs, wanted_epochs = differences.get("train.epochs", (0, 0))
-    longer = set(differences) == {"train.epochs"} and epochs > wanted_epochs
-    return not differences or longer or bool(cell.reduced and not differing(record["settings"], cell.row.settings()))
+    record, wanted = read_record(path), cell.recipe.settings()
+    if cell.row.real:
+        differences = differing({"data": record["settings"]["data"]}, {"data": wanted["data"]})
+    else:
+        differences = differing(record["settings"], wanted)
+    if differences and cell.reduced:
+        epochs, wanted_epochs = differences.get("train.epochs", (0, 0))
+        longer = set(differences) == {"train.epochs"} and epochs > wanted_epochs
+        return longer or not differing(record["settings"], cell.row.settings())
+    if differences or diverged(record):
+        return not differences
+    samples_are = "real training images" if cell.row.real else "generated"
+    protocol = asdict(cell.protocol) | {"samples_are": samples_are, "binarize": record["protocol"]["binarize"]}
+    classified = isinstance(record["metrics"]["classifier"], dict)
+    curve = not (wanted["train"]["snapshots"] and classified and not cell.row.real) or "curve" in record
+    measured = not fid or isinstance(record["metrics"]["inception"], dict)
+    return record["protocol"] == protocol and curve and measured and (latents is None or latents.exists())
 
 
 def reproduce(
@@ -59,24 +71,31 @@ def reproduce(
         inception: also measure FID with it.
         progress: show a progress bar for each training.
         say: is told what happens, a line at a time.
+
+    A cell that cannot be trained or measured does not keep the others from it.
     """
-    failed, device = [], str(pick_device(device))
+    failed, counts, device = [], Counter(), str(pick_device(device))
     make_folder(runs)
     for place, cell in enumerate(cells, start=1):
         name = f"[{place}/{len(cells)}] {cell.experiment.name} {cell.data} {cell.row.name} seed {cell.seed}"
-        if is_recorded(cell, results, inception is not None):
-            say(f"{name}: recorded")
-            continue
-        folder = cell.run(runs)
         try:
+            if is_recorded(cell, results, inception is not None):
+                counts["recorded before"] += 1
+                say(f"{name}: recorded")
+                continue
+            folder = cell.run(runs)
             with FileLock(runs / f".{folder.name}.lock", timeout=0):
                 say(f"{name}: {folder}")
                 say(f"{name}: {_fill(cell, folder, results, root, device, inception, progress)}")
+                counts["recorded now"] += 1
         except Timeout:
+            counts["worked on by another process"] += 1
             say(f"{name}: being worked on by another process")
-        except GLFError as error:
-            say(f"{name}: failed: {error}")
+        except (GLFError, OSError, torch.OutOfMemoryError) as error:
             failed.append(cell)
+            say(f"{name}: failed: {error}")
+    counts["failed"] = len(failed)
+    say("; ".join(f"{number} {what}" for what, number in counts.items() if number))
     return failed
 
 
@@ -89,6 +108,9 @@ def _fill(
     inception: InceptionFeatures | None,
     progress: bool,
 ) -> Path:
+    wants_snapshots = cell.row.changes.get("train.snapshots") and not cell.row.real
+    if wants_snapshots and (folder / WEIGHTS).exists() and not (folder / SNAPSHOTS).exists():
+        raise RunError(f"{folder} was trained without snapshots, so it has no learning curve; delete it")
     # A checkpoint after every epoch, so that no more than the one under way can be lost.
     how = {"train.device": device, "train.progress": progress, "train.checkpoint_seconds": 0.0}
     try:

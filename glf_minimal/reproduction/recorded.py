@@ -1,0 +1,162 @@
+"""What the records say of an experiment's rows."""
+
+import json
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+from glf_minimal.errors import RunError
+from glf_minimal.records import read_records
+from glf_minimal.reproduction.cells import Experiment, Row, differing
+
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class RecordedRow:
+    """A row of an experiment with its records, one a seed, all of the same settings; perhaps none."""
+
+    experiment: Experiment
+    row: Row
+    records: tuple[dict, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.records)
+
+    @property
+    def title(self) -> str:
+        return self.row.title
+
+    @property
+    def finished(self) -> list[dict]:
+        """The records of trainings that did not diverge."""
+        return [record for record in self.records if not diverged(record)]
+
+    @property
+    def reductions(self) -> dict[str, tuple]:
+        """What the runs have otherwise than the row's full run: setting -> (recorded, full)."""
+        return reductions(self.records[0], self.row) if self.records else {}
+
+    def values(self, group: str, name: str) -> list[float]:
+        """A metric of every seed; empty where it was not measured."""
+        groups = [record["metrics"].get(group) for record in self.records]
+        return [measures[name] for measures in groups if isinstance(measures, dict) and name in measures]
+
+    def mean(self, group: str, name: str) -> float | None:
+        """Mean over seeds of a metric, None where it was not measured."""
+        values = self.values(group, name)
+        return statistics.mean(values) if values else None
+
+    @property
+    def fcd(self) -> float | None:
+        return self.mean("classifier", "fcd")
+
+    @property
+    def test_error(self) -> float | None:
+        return self.mean("reconstruction", "mse_per_image")
+
+    @property
+    def curves(self) -> list[list[dict]]:
+        return [record["curve"] for record in self.records if "curve" in record]
+
+    @property
+    def hardware(self) -> str:
+        """ "CPU", "GPU" or "CPU and GPU"."""
+        made = [record["training"] for record in self.records]
+        names = [h["hardware"] for training in made for h in (training, *training.get("resumed_with", []))]
+        return " and ".join(sorted({"CPU" if " threads" in name else "GPU" for name in names}))
+
+    @property
+    def seconds(self) -> float | None:
+        """Mean seconds of a training; None where the seeds ran on different kinds of hardware, or for real images."""
+        if not self.finished or self.row.real or " and " in self.hardware:
+            return None
+        return statistics.mean(record["training"]["seconds"] for record in self.finished)
+
+    @property
+    def extent(self) -> str:
+        """How much was run: "15 epochs, 3 seeds, CPU"; a run with less than the row's settings is called reduced."""
+        if not self.records:
+            return NOT_RUN
+        if self.row.real:
+            return "–"
+        less = self.reductions
+        done, planned = less.pop("train.epochs", (self.records[0]["settings"]["train"]["epochs"],) * 2)
+        parts = [f"{done} of {planned} epochs" if done != planned else f"{done} epochs"]
+        parts += [f"{name} {value}, not {full}" for name, (value, full) in less.items()]
+        number, planned_seeds = len(self.records), self.experiment.seeds
+        of = f" of {planned_seeds}" if number < planned_seeds else ""
+        parts.append(f"{number} seed{'s' if number > 1 else ''}{of}")
+        if len(self.finished) < number:
+            parts.append(f"{number - len(self.finished)} diverged")
+        reduced = "reduced: " if self.reductions else ""
+        return f"{reduced}{', '.join([*parts, self.hardware])}"
+
+    @property
+    def options(self) -> str:
+        """The options of ``glf reproduce`` that make a reduced run; empty for a full one."""
+        less = sorted(self.reductions.items())
+        settings = [f"--set {name}={json.dumps(value)}" for name, (value, _) in less]
+        return " ".join([*settings, f"--seeds {len(self.records)}"]) if less else ""
+
+
+def diverged(record: dict) -> bool:
+    return str(record["metrics"]["classifier"]).startswith("diverged")
+
+
+def reductions(record: dict, row: Row) -> dict[str, tuple]:
+    return {} if row.real else differing(record["settings"], row.settings())
+
+
+def read_rows(results: str | Path, experiment: Experiment, data: str) -> dict[str, RecordedRow]:
+    """Every row of an experiment, in the order of the plan, by name.
+
+    Where a row has records of different settings, those of the full run count, or else of the longest: runs of
+    different settings are not averaged.
+
+    Raises:
+        RunError: a record that is damaged.
+    """
+    found = {}
+    if any((Path(results) / experiment.folder / data).glob("*/seed-*.json")):
+        found = read_records(results, experiment.folder, data)
+    planned = experiment.rows[data]
+    return {row.name: RecordedRow(experiment, row, _alike(found.get(row.name, []), row)) for row in planned}
+
+
+def _alike(records: list[dict], row: Row) -> tuple[dict, ...]:
+    groups: dict[str, list[dict]] = {}
+    for record in records:
+        groups.setdefault(json.dumps(reductions(record, row), sort_keys=True), []).append(record)
+    if not groups:
+        return ()
+
+    def rank(reduced: str) -> tuple:
+        first = groups[reduced][0]
+        return reduced == "{}", first["settings"]["train"]["epochs"], len(groups[reduced])
+
+    return tuple(groups[max(groups, key=rank)])
+
+
+def notes(rows: list[RecordedRow]) -> list[str]:
+    """Which rows diverged, and which were not run, and why: sentences."""
+    lines, reasons = [], {}
+    for row in rows:
+        ends = [f"seed {r['seed']} {r['metrics']['classifier']}" for r in row.records if diverged(r)]
+        lines += [f"{row.title}: {'; '.join(ends)}."] if ends else []
+        if not row:
+            reasons.setdefault(f"need {row.row.needs}" if row.row.needs else "not yet trained", []).append(row.title)
+    return lines + [f"Not run ({reason}): {'; '.join(titles)}." for reason, titles in reasons.items()]
+
+
+def commands(rows: list[RecordedRow], experiment: Experiment, data: str) -> list[str]:
+    """What makes an experiment's records on a data set, in full and, where there are such, reduced."""
+    full = f"glf reproduce {experiment.name}{f' --dataset {data}' if len(experiment.rows) > 1 else ''}"
+    reduced = sorted({row.options for row in rows if row.options})
+    return [full, *(f"{full} {options}  # the reduced rows" for options in reduced)]
+
+
+def check_results(results: str | Path) -> None:
+    """Raise RunError where there is no such folder."""
+    if not Path(results).is_dir():
+        raise RunError(f"{results} is not a folder; give the folder of the records, data/results of a checkout")
