@@ -8,6 +8,7 @@ import torch
 from glf_minimal.plotting import COLOURS, latent_map, panels, training_curves, use_style
 from glf_minimal.reproduction import plan
 from glf_minimal.reproduction.cells import Experiment
+from glf_minimal.reproduction.diagrams import model_diagram
 from glf_minimal.reproduction.recorded import read_rows
 from glf_minimal.storage import read_csv
 
@@ -88,6 +89,25 @@ def convergence(results: str | Path, data: str):
     return figure
 
 
+def over_beta(results: str | Path, experiment: Experiment, terms: dict[str, str]):
+    """FCD, and loss terms (name: title), over the epochs of every row; the first seed. What diverged ends early."""
+    rows = [row for row in read_rows(results, experiment, "cifar10").values() if row]
+    if not rows:
+        return _empty(experiment)
+    figure, axes = panels(1 + len(terms), height=3.2)
+    for row, colour in zip(rows, COLOURS, strict=False):
+        record = row.records[0]
+        lines = [[(point["epoch"], point["fcd"]) for point in record.get("curve", [])]]
+        lines += [[(epoch["epoch"], epoch[term]) for epoch in record["history"] if term in epoch] for term in terms]
+        for axis, points in zip(axes, lines, strict=True):
+            axis.plot(*zip(*points, strict=True) if points else ([], []), ".-", color=colour, label=row.title)
+    for axis, title in zip(axes, ("FCD", *terms.values()), strict=True):
+        axis.set(title=title, xlabel="epoch", ylabel="nats per image" if title != "FCD" else None)
+    axes[0].set_yscale("log")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
 def ablations(results: str | Path):
     """FCD of every row of the ablations, a panel a question."""
     recorded = read_rows(results, plan.ABLATIONS, "mnist")
@@ -123,6 +143,13 @@ FIGURES: dict[str, Callable] = {
     },
     **{f"convergence-{data}": lambda results, data=data: convergence(results, data) for data in plan.CONVERGENCE.rows},
     "ablations": ablations,
+    "figure-1": lambda results: model_diagram(),
+    "figure-3": lambda results: over_beta(results, plan.FIGURE_3, {"entropy": "entropy", "nll": "NLL"}),
+    "figure-4": lambda results: over_beta(results, plan.FIGURE_4, {"recon": "reconstruction", "nll": "NLL"}),
+    **{
+        f"figure-5-{data}": lambda results, data=data: samples(results, plan.FIGURE_5, data)
+        for data in plan.TABLE_1.rows
+    },
 }
 
 
