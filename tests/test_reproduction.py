@@ -1,5 +1,6 @@
 """glf reproduce: fills in what is missing, and nothing else, however often it is killed."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -7,19 +8,21 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from PIL import Image
 from training_helpers import assert_equal_weights
 
 from glf_minimal import classifiers, training
 from glf_minimal.catalogue import get_recipe
 from glf_minimal.errors import RecipeError
-from glf_minimal.experiments import build_model, train_recipe
+from glf_minimal.experiments import build_model, load_run, train_recipe
 from glf_minimal.records import evaluate_classifier
 from glf_minimal.reproduction import EXPERIMENTS, cells, get_experiment, is_recorded, plan, published, reproduce
 from glf_minimal.reproduction.cells import Experiment, Row
-from glf_minimal.reproduction.reproduce import write_latent_map
+from glf_minimal.reproduction.extras import write_interpolation, write_latent_map
 from glf_minimal.runs import checkpoint_epoch
 from glf_minimal.storage import read_csv, read_json, read_tensors, write_json
 
@@ -65,7 +68,8 @@ def trial(rows=("glf",), seeds=1, epochs=2):
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_cell_can_be_built(name):
     """Its recipe takes the changes, its settings give a model; two cells share a run exactly if they train alike."""
-    settings, shape = {}, {"mnist": (1, 28, 28), "fashion-mnist": (1, 28, 28)}
+    settings, shape = {}, {"mnist": (1, 28, 28), "fashion-mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
+    shape["celeba"] = (3, 64, 64)
     for cell in cells(EXPERIMENTS[name], seeds=2):
         own = cell.recipe.settings()
         assert own["data"]["name"] == cell.data
@@ -311,7 +315,7 @@ def test_maps_of_latents(fill, data_root, tmp_path):
     nearest = torch.cdist(place, place).fill_diagonal_(torch.inf).argmin(1)
     assert (labels[nearest] == labels).float().mean() > 0.5  # by chance 0.1
     with_map = cells(plan.FLOWAE_REPORT, rows=["vae", "aae"], seeds=2)
-    names = {(c.row.name, c.seed): c.map(Path("r")) for c in with_map}
+    names = {(c.row.name, c.seed): c.extra(Path("r")) for c in with_map}
     assert [key for key, path in names.items() if path] == [("vae", 0)]
     assert names["vae", 0] == Path("r/flowae-report/mnist/vae/seed-0-map.csv")
 
@@ -350,3 +354,21 @@ def test_a_divergence_is_a_result(fill):
     _, lines, epochs = fill([cell])
     assert epochs == 0
     assert lines[0].endswith(": recorded")
+
+
+def test_interpolation(fill, tmp_path):
+    """Begins and ends at what the two noises give, and moves all the way."""
+    (cell,) = trial(epochs=3)
+    fill([cell])
+    write_interpolation(cell.run(Path("runs")), tmp_path / "way.png", None, "cpu", rows=2, steps=5)
+    picture = torch.from_numpy(np.asarray(Image.open(tmp_path / "way.png").convert("L")).copy())
+    tiles = [
+        picture[4 + 20 * r : 20 + 20 * r, 4 + 20 * c : 20 + 20 * c].float()[::2, ::2] for r in (0, 1) for c in range(5)
+    ]
+    model, _ = load_run(cell.run(Path("runs")))
+    ends = torch.randn(2, 2, model.latent_dim, generator=torch.Generator().manual_seed(0))
+    for row in (0, 1):
+        for place, noise in ((0, ends[0, row]), (4, ends[1, row])):
+            expected = model.decode(model.prior.inverse(noise[None])[0])[0, 0].detach() * 255
+            assert (tiles[5 * row + place] - expected).abs().max() < 1
+        assert all((a - b).abs().max() > 1 for a, b in itertools.pairwise(tiles[5 * row : 5 * row + 5]))

@@ -24,7 +24,7 @@ class Row:
         protocol: fields of ``Protocol`` that differ from its defaults.
         real: measure training images in place of samples.
         needs: weights of others that the training downloads.
-        map: also make a t-SNE map of the latents of test images, of the first seed.
+        extra: what else the first seed's training is asked for, a name in ``extras.EXTRAS``.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Row:
     protocol: dict = field(default_factory=dict)
     real: bool = False
     needs: str = ""
-    map: bool = False
+    extra: str = ""
 
     def settings(self) -> dict[str, dict]:
         """All settings of a full run."""
@@ -93,10 +93,12 @@ class Cell:
         """The path of its record."""
         return results / self.experiment.folder / self.data / self.row.name / f"seed-{self.seed}.json"
 
-    def map(self, results: Path) -> Path | None:
-        """The path of its map of latents, if it is to have one."""
+    def extra(self, results: Path) -> Path | None:
+        """The path of its extra, if it is to have one."""
+        if not self.row.extra or self.seed:
+            return None
         path = self.record(results)
-        return path.with_name(f"{path.stem}-map.csv") if self.row.map and self.seed == 0 else None
+        return path.with_name(f"{path.stem}-{self.row.extra}")
 
     def run(self, runs: Path) -> Path:
         """The folder of its training; cells that differ only in their measurement share it."""

@@ -89,6 +89,20 @@ def convergence(results: str | Path, data: str):
     return figure
 
 
+def interpolation(results: str | Path, data: str):
+    """What GLF decodes between pairs of noises; the first seed."""
+    from matplotlib.image import imread
+
+    path = Path(results) / plan.TABLE_1.folder / data / "glf" / "seed-0-interpolation.png"
+    if not path.exists():
+        return _empty(plan.TABLE_1)
+    picture = imread(path)
+    figure, axes = panels(1, width=6.4, height=6.4 * picture.shape[0] / picture.shape[1])
+    axes[0].imshow(picture)
+    axes[0].set_axis_off()
+    return figure
+
+
 def over_beta(results: str | Path, experiment: Experiment, terms: dict[str, str]):
     """FCD, and loss terms (name: title), over the epochs of every row; the first seed. What diverged ends early."""
     rows = [row for row in read_rows(results, experiment, "cifar10").values() if row]
@@ -144,6 +158,7 @@ FIGURES: dict[str, Callable] = {
     **{f"convergence-{data}": lambda results, data=data: convergence(results, data) for data in plan.CONVERGENCE.rows},
     "ablations": ablations,
     "figure-1": lambda results: model_diagram(),
+    "figure-2-interpolation": lambda results: interpolation(results, "celeba"),
     "figure-3": lambda results: over_beta(results, plan.FIGURE_3, {"entropy": "entropy", "nll": "NLL"}),
     "figure-4": lambda results: over_beta(results, plan.FIGURE_4, {"recon": "reconstruction", "nll": "NLL"}),
     **{

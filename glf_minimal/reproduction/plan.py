@@ -30,10 +30,10 @@ FLOWAE_REPORT = Experiment(
     {
         "mnist": (
             Row("real", "training images", "vae" + _REPORT, real=True),
-            Row("flowae", "FlowAE", "flowae" + _REPORT, map=True),
+            Row("flowae", "FlowAE", "flowae" + _REPORT, extra="map.csv"),
             Row("advae", "AdvAE (WGAN-GP)", "advae" + _REPORT),
             Row("aae", "AAE", "aae" + _REPORT),
-            Row("vae", "VAE", "vae" + _REPORT, map=True),
+            Row("vae", "VAE", "vae" + _REPORT, extra="map.csv"),
             Row("advae-gan", "AdvAE, plain GAN", "advae-gan" + _REPORT),
         )
     },
@@ -61,7 +61,7 @@ def _table_1(data: str) -> tuple[Row, ...]:
         row("rae-gmm", "RAE + GMM"),
         row("vae-flow-prior", "VAE, flow prior"),
         row("vae-flow-posterior", "VAE, flow posterior"),
-        row("glf", "GLF"),
+        replace(row("glf", "GLF"), extra="interpolation.png" if data == "celeba" else ""),  # for Fig. 2
         row("glf-perceptual", "GLF, perceptual loss", vgg),
         row("glann-perceptual", "GLANN, perceptual loss", vgg),
         squeezed("glf-squeezenet", "GLF, SqueezeNet's perceptual loss", "glf-perceptual"),

@@ -10,13 +10,14 @@ from filelock import FileLock, Timeout
 
 from glf_minimal.config import pick_device
 from glf_minimal.errors import DivergenceError, GLFError, RunError
-from glf_minimal.experiments import load_data, load_run, train_recipe
+from glf_minimal.experiments import train_recipe
 from glf_minimal.features import InceptionFeatures
 from glf_minimal.records import diverged_run, evaluate_run, read_record, write_record
 from glf_minimal.reproduction.cells import Cell, differing
+from glf_minimal.reproduction.extras import EXTRAS
 from glf_minimal.reproduction.recorded import diverged
 from glf_minimal.runs import SNAPSHOTS, WEIGHTS
-from glf_minimal.storage import make_folder, write_csv
+from glf_minimal.storage import make_folder
 
 
 def is_recorded(cell: Cell, results: Path, fid: bool = False) -> bool:
@@ -25,7 +26,7 @@ def is_recorded(cell: Cell, results: Path, fid: bool = False) -> bool:
     Any other record is as good as none and will be replaced, but for one: a reduced run does not take the place of the
     full one, nor of a longer one.
     """
-    path, latents = cell.record(results), cell.map(results)
+    path, extra = cell.record(results), cell.extra(results)
     if not path.exists():
         return False
     record, wanted = read_record(path), cell.recipe.settings()
@@ -44,7 +45,7 @@ def is_recorded(cell: Cell, results: Path, fid: bool = False) -> bool:
     classified = isinstance(record["metrics"]["classifier"], dict)
     curve = not (wanted["train"]["snapshots"] and classified and not cell.row.real) or "curve" in record
     measured = not fid or isinstance(record["metrics"]["inception"], dict)
-    return record["protocol"] == protocol and curve and measured and (latents is None or latents.exists())
+    return record["protocol"] == protocol and curve and measured and (extra is None or extra.exists())
 
 
 def reproduce(
@@ -119,25 +120,7 @@ def _fill(
         record = diverged_run(folder, cell.protocol, str(error))
         return write_record(record, folder, results, cell.experiment.folder, cell.row.name)
     record = evaluate_run(folder, cell.protocol, root, device, inception, cell.row.real)
-    if (latents := cell.map(results)) is not None:
-        write_latent_map(folder, latents, root, device)
+    if (extra := cell.extra(results)) is not None:
+        make_folder(extra.parent)
+        EXTRAS[cell.row.extra](folder, extra, root, device)
     return write_record(record, folder, results, cell.experiment.folder, cell.row.name)
-
-
-@torch.no_grad()
-def write_latent_map(folder: Path, path: Path, root: Path | None, device: str, images: int = 2000) -> None:
-    """Lay the latents of the first test images of a run out on the plane by t-SNE (perplexity 70, as in the report).
-
-    Writes a CSV with the columns x, y and label.
-    """
-    from sklearn.manifold import TSNE
-
-    model, config = load_run(folder, device)
-    data = load_data(config["data"], "test", root)
-    batches = torch.arange(min(images, len(data))).split(500)
-    z = torch.cat([model.encode(data.batch(batch).to(device)).cpu() for batch in batches])
-    points = TSNE(perplexity=70, init="pca", random_state=0).fit_transform(z.double().numpy())
-    make_folder(path.parent)
-    labels = data.labels[: len(z)].tolist()
-    rows = [{"x": f"{x:.2f}", "y": f"{y:.2f}", "label": k} for (x, y), k in zip(points, labels, strict=True)]
-    write_csv(path, rows)
