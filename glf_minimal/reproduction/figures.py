@@ -13,15 +13,17 @@ from glf_minimal.reproduction.recorded import read_rows
 from glf_minimal.storage import read_csv
 
 
-def samples(results: str | Path, experiment: Experiment, data: str, count: int = 36):
-    """Samples of the first seed of every row, ``count`` of the 64 that lie beside its record."""
+def samples(results: str | Path, experiment: Experiment, sets: tuple[str, ...], count: int = 36):
+    """Samples of the first seed of every row on these data sets, ``count`` of the 64 that lie beside its record."""
     from matplotlib.image import imread
 
-    folder, pictures = Path(results) / experiment.folder / data, {}
-    for name, row in read_rows(results, experiment, data).items():
-        paths = [folder / name / f"seed-{record['seed']}.png" for record in row.records]
-        if drawn := [path for path in paths if path.exists()]:  # real images and diverged runs have none
-            pictures[row.title] = imread(drawn[0])
+    pictures = {}
+    for data in sets:
+        for name, row in read_rows(results, experiment, data).items():
+            folder = Path(results) / experiment.folder / data / name
+            paths = [folder / f"seed-{record['seed']}.png" for record in row.records]
+            if drawn := [path for path in paths if path.exists()]:  # real images and diverged runs have none
+                pictures[f"{row.title}, {data}" if len(sets) > 1 else row.title] = imread(drawn[0])
     if not pictures:
         return _empty(experiment)
     figure, axes = panels(len(pictures), width=2.6, height=2.8)
@@ -147,24 +149,22 @@ def _empty(experiment: Experiment):
 
 FIGURES: dict[str, Callable] = {
     "slide-deck-curves": slide_deck_curves,
-    "slide-deck-samples": lambda results: samples(results, plan.SLIDE_DECK, "mnist"),
+    "slide-deck-samples": lambda results: samples(results, plan.SLIDE_DECK, ("mnist",)),
     "flowae-report-curves": flowae_report_curves,
-    "flowae-report-samples": lambda results: samples(results, plan.FLOWAE_REPORT, "mnist"),
+    "flowae-report-samples": lambda results: samples(results, plan.FLOWAE_REPORT, ("mnist",)),
     "flowae-report-tsne": flowae_report_tsne,
     **{
-        f"table-1-samples-{data}": lambda results, data=data: samples(results, plan.TABLE_1, data)
+        f"table-1-samples-{data}": lambda results, data=data: samples(results, plan.TABLE_1, (data,))
         for data in plan.TABLE_1.rows
     },
     **{f"convergence-{data}": lambda results, data=data: convergence(results, data) for data in plan.CONVERGENCE.rows},
     "ablations": ablations,
     "figure-1": lambda results: model_diagram(),
+    "figure-2": lambda results: samples(results, plan.FIGURE_2, tuple(plan.FIGURE_2.rows)),
     "figure-2-interpolation": lambda results: interpolation(results, "celeba"),
     "figure-3": lambda results: over_beta(results, plan.FIGURE_3, {"entropy": "entropy", "nll": "NLL"}),
     "figure-4": lambda results: over_beta(results, plan.FIGURE_4, {"recon": "reconstruction", "nll": "NLL"}),
-    **{
-        f"figure-5-{data}": lambda results, data=data: samples(results, plan.FIGURE_5, data)
-        for data in plan.TABLE_1.rows
-    },
+    "figure-5": lambda results: samples(results, plan.FIGURE_5, tuple(plan.FIGURE_5.rows)),
 }
 
 

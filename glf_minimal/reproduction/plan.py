@@ -109,6 +109,12 @@ FIGURE_4 = Experiment(
     {"cifar10": _over_beta("regularized-glf", "regularized GLF")},
     seeds=1,
 )
+FIGURE_2 = Experiment(
+    "figure-2",
+    "Figure 2 of the paper: samples of GLF on four data sets, and what lies between two noises on CelebA",
+    {data: tuple(row for row in rows if row.name == "glf") for data, rows in TABLE_1.rows.items()},
+    records=TABLE_1.name,
+)
 FIGURE_5 = Experiment(
     "figure-5",
     "Figure 5 of the paper: squared error against a perceptual loss",
@@ -211,7 +217,8 @@ FIRST_RANKING = Experiment(
     seeds=1,
 )
 
-_ALL = (FIRST_RANKING, SLIDE_DECK, FLOWAE_REPORT, TABLE_1, CONVERGENCE, ABLATIONS, FIGURE_3, FIGURE_4, FIGURE_5)
+_COMPANIONS = (FIRST_RANKING, SLIDE_DECK, FLOWAE_REPORT)
+_ALL = (*_COMPANIONS, TABLE_1, CONVERGENCE, ABLATIONS, FIGURE_2, FIGURE_3, FIGURE_4, FIGURE_5)
 EXPERIMENTS = {experiment.name: experiment for experiment in _ALL}
 
 
