@@ -33,7 +33,8 @@ book: quickstart
 # Every table and figure of the book, from data/results.
 results: $(VENV)/.installed
 	$(BIN)/glf report
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/09_tables.ipynb notebooks/10_figures.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
+		notebooks/09_tables.ipynb notebooks/10_figures.ipynb
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

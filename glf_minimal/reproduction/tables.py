@@ -15,7 +15,7 @@ CELEBA_TEST = 19_962  # images of the official split
 LEVELS = (20, 10, 5, 2, 1)  # of FCD, for the table of convergence
 
 
-@dataclass
+@dataclass(repr=False)
 class Text:
     """Markdown, which notebooks show as such."""
 
@@ -24,11 +24,10 @@ class Text:
     def markdown(self) -> str:
         return self.content
 
-    def _repr_markdown_(self) -> str:
-        return self.markdown()
+    _repr_markdown_ = __repr__ = markdown
 
 
-@dataclass
+@dataclass(repr=False)
 class Table:
     """A table as text.
 
@@ -54,8 +53,7 @@ class Table:
         commands = ["", "```shell", *self.commands, "```"] if self.commands else []
         return "\n".join([*lines, *notes, *commands]) + "\n"
 
-    def _repr_markdown_(self) -> str:
-        return self.markdown()
+    _repr_markdown_ = __repr__ = markdown
 
 
 def number(values: list[float], digits: int = 2) -> str:
