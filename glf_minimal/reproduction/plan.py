@@ -129,7 +129,7 @@ _SMALL = "glf-small-mnist"
 _BASE = Row("base", "as in the authors' code", _SMALL)
 
 
-def _ablation(name: str, title: str, changes: dict | None = None, recipe: str = _SMALL, **protocol: bool) -> Row:
+def _ablation(name: str, title: str, changes: dict | None = None, recipe: str = _SMALL, **protocol: float) -> Row:
     return Row(name, title, recipe, changes or {}, protocol)
 
 
@@ -192,6 +192,22 @@ ABLATION_GROUPS: dict[str, tuple[str, tuple[Row, ...]]] = {
             _ablation("train-mode", "train mode", train_mode=True),
             _ablation("stretch", "stretched", stretch=True),
             _ablation("train-mode-stretch", "train mode, stretched (authors' code)", train_mode=True, stretch=True),
+        ),
+    ),
+    "temperature": (
+        "The scale of the noise",
+        (
+            *(_ablation(f"temperature-{t}", f"temperature {t}", temperature=t) for t in (0.5, 0.7, 0.85)),
+            replace(_BASE, title="temperature 1 (base)"),
+            _ablation("temperature-1.15", "temperature 1.15", temperature=1.15),
+        ),
+    ),
+    "latent-dim": (
+        "The length of the latents",
+        (
+            *(_ablation(f"latent-dim-{dim}", f"D = {dim}", {"networks.latent_dim": dim}) for dim in (4, 8)),
+            replace(_BASE, title="D = 16 (base)"),
+            *(_ablation(f"latent-dim-{dim}", f"D = {dim}", {"networks.latent_dim": dim}) for dim in (32, 64)),
         ),
     ),
 }
