@@ -194,6 +194,21 @@ ABLATION_GROUPS: dict[str, tuple[str, tuple[Row, ...]]] = {
             _ablation("train-mode-stretch", "train mode, stretched (authors' code)", train_mode=True, stretch=True),
         ),
     ),
+    "reconstruction": (
+        "What the auto-encoder is trained on",
+        (
+            replace(_BASE, title="squared error (base)"),
+            _ablation("l1", "absolute error", {"model.reconstruction": "l1"}),
+            _ablation("bce", "binary cross-entropy", {"model.reconstruction": "bce"}),
+            Row(
+                "squeezenet",
+                "absolute error, and of SqueezeNet's features",
+                "glf-perceptual-small-mnist",
+                {"model.reconstruction": "squeezenet"},
+                needs="the SqueezeNet weights",
+            ),
+        ),
+    ),
     "temperature": (
         "The scale of the noise",
         (
