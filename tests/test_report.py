@@ -69,6 +69,7 @@ def records(tmp_path):
         metrics = {"inception": "not run", "classifier": {}, "reconstruction": {}, "latents": {}}
         groups = {"fcd": "classifier", "mse_per_image": "reconstruction", "nll": "latents", "fid": "inception"}
         last = {name: values.pop(name) for name in ("recon", "kl") if name in values}
+        last |= {"nll": values.pop("last_nll")} if "last_nll" in values else {}
         for name, value in values.items():
             group = groups[name]
             metrics[group] = (metrics[group] if isinstance(metrics[group], dict) else {}) | {name: value}
@@ -310,3 +311,55 @@ def test_a_report_that_cannot_be_made(glf, records, tmp_path):
         assert reason in err
         assert "delete it and run 'glf reproduce' again" in err
     assert not (tmp_path / "out").exists()
+
+
+def test_verdicts_on_colour_perceptual_losses_and_divergence(records):
+    colour, perceptual, divergence = (claim.judge for claim in claims.CLAIMS[-3:])
+    rivals = [row for row in published.TABLE_1 if row != "glf" and "perceptual" not in row]
+    for data in ("cifar10", "celeba"):
+        records("table-1", "glf", data=data, fcd=10.0)
+        for row in rivals:
+            results = records("table-1", row, data=data, fcd=11.0)
+    assert verdict(colour, results) == "supported"
+    assert verdict(claims.CLAIMS[0].judge, results) == "not tested"  # grey data
+    for data, fcd, expected in (
+        ("cifar10", 7.9, "not tested"),
+        ("celeba", 8.1, "partly"),
+        ("mnist", 1.9, "partly"),
+        ("fashion-mnist", 1.9, "partly"),
+        ("celeba", 7.9, "supported"),
+    ):
+        records("table-1", "glf", data=data, fcd=10.0)
+        results = records("table-1", "glf-squeezenet", data=data, fcd=fcd)
+        assert verdict(perceptual, results) == expected
+    for beta, ends in ((1, True), (10, False)):
+        row = f"regularized-glf-beta-{beta}"
+        results = records("figure-4", row, data="cifar10", fcd=9.0, recon=90.0, last_nll=-80.0)
+        path = results / "figure-4" / "cifar10" / row / "seed-0.json"
+        if ends:
+            write_json(path, read_json(path) | {"metrics": {"classifier": "diverged: nll is nan at step 3 (epoch 1)"}})
+    judged, numbers = divergence(results)
+    assert judged == "partly"
+    assert "β = 1 diverged" in numbers
+    assert "β = 10 ended at an NLL of -80 and a reconstruction of 90" in numbers
+
+
+def test_celeba_says_which_faces(records):
+    results = records("table-1", "glf", data="celeba", fcd=1.0)
+    path = results / "table-1" / "celeba" / "glf" / "seed-0.json"
+    for images, subset in ((2903, True), (19_962, False)):
+        write_json(path, read_json(path) | {"evaluation": {"reference_images": images}})
+        text = tables.table_1(results, "celeba").markdown()
+        assert (f"Measured on {images} test faces" in text) == subset
+        assert ("squashed" in text) == subset
+
+
+def test_figures_over_beta(records):
+    """A line for every row that has been run, with as many points as epochs."""
+    results = records("figure-3", "vae-flow-prior-beta-10", data="cifar10", curve=curve(9, 8), fcd=8.0)
+    results = records("figure-3", "glf", data="cifar10", curve=curve(7, 6), fcd=6.0)
+    axes = FIGURES["figure-3"](results).axes
+    assert [axis.get_title() for axis in axes] == ["FCD", "entropy", "NLL"]
+    lines = {drawn.get_label(): drawn.get_xydata().tolist() for drawn in axes[0].lines}
+    assert lines == {"VAE, flow prior, β = 10": [[1, 9], [2, 8]], "GLF": [[1, 7], [2, 6]]}
+    assert FIGURES["figure-4"](results).axes[0].texts[0].get_text() == "not run:\nglf reproduce figure-4"
