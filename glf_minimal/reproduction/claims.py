@@ -263,7 +263,7 @@ CLAIMS = (
 def claims(results: str | Path) -> Table:
     """Every claim with its verdict."""
     lines = [[claim.text, claim.source, f"**{claim.judge(results)[0]}**"] for claim in CLAIMS]
-    return Table(["claim", "source", "verdict"], lines, numbers=False)
+    return Table(["claim", "source", "verdict"], lines, left=3)
 
 
 def evidence(results: str | Path) -> Text:

@@ -25,7 +25,7 @@ class RecordedRow:
 
     @property
     def title(self) -> str:
-        return self.row.title
+        return f"{self.row.title} (reduced)" if self.reductions else self.row.title
 
     @property
     def finished(self) -> list[dict]:
@@ -139,14 +139,19 @@ def _alike(records: list[dict], row: Row) -> tuple[dict, ...]:
 
 
 def notes(rows: list[RecordedRow]) -> list[str]:
-    """Which rows diverged, and which were not run, and why: sentences."""
-    lines, reasons = [], {}
+    """How much was run of which row; which diverged; which were not run, and why: sentences."""
+    extents, lines, reasons = {}, [], {}
     for row in rows:
         ends = [f"seed {r['seed']} {r['metrics']['classifier']}" for r in row.records if diverged(r)]
-        lines += [f"{row.title}: {'; '.join(ends)}."] if ends else []
+        lines += [f"{row.row.title}: {'; '.join(ends)}."] if ends else []
         if not row:
             reasons.setdefault(f"need {row.row.needs}" if row.row.needs else "not yet trained", []).append(row.title)
-    return lines + [f"Not run ({reason}): {'; '.join(titles)}." for reason, titles in reasons.items()]
+        elif not row.row.real:
+            extents.setdefault(row.extent, []).append(row.row.title)
+    whole = len(extents) == 1 and not reasons
+    run = [extent if whole else f"{extent} ({'; '.join(titles)})" for extent, titles in extents.items()]
+    not_run = [f"Not run ({reason}): {'; '.join(titles)}." for reason, titles in reasons.items()]
+    return [*([f"Run: {'; '.join(run)}."] if run else []), *lines, *not_run]
 
 
 def commands(rows: list[RecordedRow], experiment: Experiment, data: str) -> list[str]:

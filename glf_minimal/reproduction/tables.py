@@ -34,22 +34,22 @@ class Table:
     Args:
         header: titles of the columns.
         rows: cells of each row, as many as there are titles.
-        notes: sentences below it.
+        notes: paragraphs below it.
         commands: what makes its numbers.
-        numbers: whether all but the first and the last column hold such.
+        left: how many columns, from the left, hold words and not numbers.
     """
 
     header: list[str]
     rows: list[list[str]]
     notes: list[str] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
-    numbers: bool = True
+    left: int = 1
 
     def markdown(self) -> str:
         """The table, its notes and commands as MyST Markdown."""
-        alignment = ["---", *["---:" if self.numbers else "---"] * (len(self.header) - 2), "---"]
+        alignment = ["---" if place < self.left else "---:" for place in range(len(self.header))]
         lines = ["| " + " | ".join(cells) + " |" for cells in (self.header, alignment, *self.rows)]
-        notes = ["", " ".join(self.notes)] if self.notes else []
+        notes = [line for note in self.notes for line in ("", note)]
         commands = ["", "```shell", *self.commands, "```"] if self.commands else []
         return "\n".join([*lines, *notes, *commands]) + "\n"
 
@@ -93,26 +93,27 @@ QUALITY = {
 SAMPLES = ("FCD", "precision", "recall", "coverage", "test error", "NLL")
 
 
-def explanations(columns: tuple[str, ...]) -> list[str]:
+def explanation(columns: tuple[str, ...]) -> str:
     """A sentence on the measures of samples, and one on each of the other columns."""
     of_samples = [column for column in columns if QUALITY[column][0] == "classifier"]
     names = f"{', '.join(of_samples[:-1])} and {of_samples[-1]}"
     own = [QUALITY[column][3] for column in columns if QUALITY[column][3]]
-    return [f"{names} compare 10,000 samples with the test images, on a classifier's features.", *own]
+    return " ".join([f"{names} compare 10,000 samples with the test images, on a classifier's features.", *own])
 
 
 def quality(
     results: str | Path, experiment: Experiment, data: str, columns: tuple[str, ...], only: tuple[Row, ...] = ()
 ) -> Table:
-    """The measured columns of an experiment, a line for each row; of ``only`` these rows, with their titles."""
+    """The measured columns of an experiment, a line for each row; of ``only`` these rows, with their titles, and
+    without an explanation of the columns."""
     rows = read_rows(results, experiment, data)
     chosen = [RecordedRow(experiment, row, rows[row.name].records) for row in only or experiment.rows[data]]
     lines = []
     for row in chosen:
         values = [number(row.values(*QUALITY[column][:2]), QUALITY[column][2]) for column in columns]
-        lines.append([row.title, *(values if row else [NOT_RUN, *["–"] * (len(columns) - 1)]), row.extent])
-    below = [*explanations(columns), *notes(chosen)]
-    return Table(["model", *columns, "run"], lines, below, commands(chosen, experiment, data))
+        lines.append([row.title, *(values if row else [NOT_RUN, *["–"] * (len(columns) - 1)])])
+    below = [*([] if only else [explanation(columns)]), *notes(chosen)]
+    return Table(["model", *columns], lines, below, commands(chosen, experiment, data))
 
 
 def slide_deck(results: str | Path) -> Table:
@@ -126,12 +127,13 @@ def slide_deck(results: str | Path) -> Table:
         names = {"total": "total", "recon": "reconstruction", "second": "NLL" if second == "nll" else "KL"}
         for quantity, label in names.items():
             ours = number(values[quantity]) if row else NOT_RUN
-            line = [label, quoted(reference[quantity]), ours, difference(values[quantity], reference[quantity])]
-            lines.append([row.title, *line, row.extent] if quantity == "total" else ["", *line, ""])
+            title = row.title if quantity == "total" else ""
+            numbers = [quoted(reference[quantity]), ours, difference(values[quantity], reference[quantity])]
+            lines.append([title, label, *numbers])
     below = ["Nats per image, means over the last epoch of the training; total = reconstruction + KL or NLL."]
     planned = [rows[name] for name in published.SLIDE_DECK]
-    header = ["model", "quantity", "deck", "ours", "difference", "run"]
-    return Table(header, lines, below + notes(planned), commands(planned, plan.SLIDE_DECK, "mnist"))
+    header = ["model", "quantity", "deck", "ours", "difference"]
+    return Table(header, lines, below + notes(planned), commands(planned, plan.SLIDE_DECK, "mnist"), left=2)
 
 
 def flowae_report(results: str | Path) -> Table:
@@ -147,10 +149,12 @@ def flowae_report(results: str | Path) -> Table:
         ]
         measures = [number(row.values(*QUALITY[column][:2]), QUALITY[column][2]) for column in columns]
         fixed = [row.title, quoted(reference), ours, difference(values, reference)]
-        lines.append([*fixed, *ratios, *measures, row.extent])
-    header = ["model", "FCD, report", "ours", "difference", "report / VAE", "ours / VAE", *columns, "run"]
-    below = ["The report's classifier is another one than ours, so only ratios compare."]
-    below += explanations(("FCD", *columns))
+        lines.append([*fixed, *ratios, *measures])
+    header = ["model", "FCD, report", "ours", "difference", "report / VAE", "ours / VAE", *columns]
+    below = [
+        "The report's classifier is another one than ours, so only ratios compare.",
+        explanation(("FCD", *columns)),
+    ]
     every = list(rows.values())
     return Table(header, lines, below + notes(every), commands(every, plan.FLOWAE_REPORT, "mnist"))
 
@@ -162,12 +166,15 @@ def table_1(results: str | Path, data: str) -> Table:
     for line, row in zip(table.rows, rows, strict=True):
         reference, values = published.TABLE_1.get(row.row.name, {}).get(data), row.values("inception", "fid")
         fid_missing |= bool(row and not values)
-        line[1:1] = [quoted(reference), number(values, 1) if values else NOT_RUN, difference(values, reference, 1)]
-        line.insert(-1, f"{row.seconds:.0f}" if row.seconds is not None else "–")
+        ours = (
+            f"{number(values, 1)} ({difference(values, reference, 1)})" if values and reference else number(values, 1)
+        )
+        line[1:1] = [quoted(reference), ours if values else NOT_RUN]
+        line.append(f"{row.seconds:.0f}" if row.seconds is not None else "–")
         marks |= {reference.status} if reference else set()
-    table.header[1:1] = ["FID, paper", "FID, ours", "difference"]
-    table.header.insert(-1, "seconds")
-    table.notes += [f"{MEANINGS[status]}." for status in MEANINGS if status in marks]
+    table.header[1:1] = ["FID, paper", "FID, ours"]
+    table.header.append("seconds")
+    table.notes.append(" ".join(f"{MEANINGS[status]}." for status in MEANINGS if status in marks))
     faces = {record.get("evaluation", {}).get("reference_images") for row in rows for record in row.finished}
     if data == "celeba" and (faces := faces - {None, CELEBA_TEST}):
         table.notes.append(
@@ -187,8 +194,8 @@ def convergence(results: str | Path, data: str) -> Table:
         stages = [len({epoch["stage"] for epoch in record["history"]}) for record in row.records]
         final = number([curve[-1]["fcd"] for curve in row.curves]) if row.curves else NOT_RUN
         reached = [_reached(row, level) for level in LEVELS]
-        lines.append([row.title, str(max(stages, default="–")), final, *reached, row.extent])
-    header = ["model", "stages", "FCD at the end", *(f"FCD ≤ {level}" for level in LEVELS), "run"]
+        lines.append([row.title, str(max(stages, default="–")), final, *reached])
+    header = ["model", "stages", "FCD at the end", *(f"FCD ≤ {level}" for level in LEVELS)]
     below = [
         "Epochs, and seconds of training in brackets, to the first snapshot at this FCD or below, means over seeds; a "
         "dash where not every seed got there. A model of two stages has snapshots of the second only, so it cannot "
@@ -224,9 +231,9 @@ def compute(results: str | Path) -> Table:
                         place = experiment.name, record["training"]["hardware"]
                         hours.setdefault(place, []).append(record["training"]["seconds"] / 3600)
                         counted.add(run)
-    lines = [[name, str(len(runs)), f"{sum(runs):.1f}", hardware] for (name, hardware), runs in hours.items()]
+    lines = [[name, hardware, str(len(runs)), f"{sum(runs):.1f}"] for (name, hardware), runs in hours.items()]
     below = [] if lines else [f"Nothing has been recorded yet: {NOT_RUN}."]
-    return Table(["experiment", "trainings", "hours", "hardware"], lines, below)
+    return Table(["experiment", "hardware", "trainings", "hours"], lines, below, left=2)
 
 
 TABLES: dict[str, Callable[[str | Path], Table]] = {
