@@ -97,7 +97,7 @@ def interpolation(results: str | Path, data: str):
 
     path = Path(results) / plan.TABLE_1.folder / data / "glf" / "seed-0-interpolation.png"
     if not path.exists():
-        return _empty(plan.TABLE_1)
+        return _empty(plan.FIGURE_2)
     picture = imread(path)
     figure, axes = panels(1, width=6.4, height=6.4 * picture.shape[0] / picture.shape[1])
     axes[0].imshow(picture)
