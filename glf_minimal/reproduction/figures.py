@@ -13,8 +13,8 @@ from glf_minimal.reproduction.recorded import read_rows
 from glf_minimal.storage import read_csv
 
 
-def samples(results: str | Path, experiment: Experiment, sets: tuple[str, ...], count: int = 36):
-    """Samples of the first seed of every row on these data sets, ``count`` of the 64 that lie beside its record."""
+def samples(results: str | Path, experiment: Experiment, sets: tuple[str, ...]):
+    """Samples of the first seed of every row on these data sets: the first of the 64 that lie beside its record."""
     from matplotlib.image import imread
 
     pictures = {}
@@ -26,11 +26,12 @@ def samples(results: str | Path, experiment: Experiment, sets: tuple[str, ...], 
                 pictures[f"{row.title}, {data}" if len(sets) > 1 else row.title] = imread(drawn[0])
     if not pictures:
         return _empty(experiment)
-    figure, axes = panels(len(pictures), width=2.6, height=2.8)
+    few = len(pictures) <= 6
+    side, width = (6, 2.6) if few else (4, 1.8)  # of the 8 x 8 samples; inches
+    figure, axes = panels(len(pictures), width=width, height=width + 0.2)
     for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
-        side = round(count**0.5)  # of the 8 x 8 samples
         axis.imshow(picture[: picture.shape[0] * side // 8, : picture.shape[1] * side // 8])
-        axis.set_title(title)
+        axis.set_title(title, fontsize="medium" if few else "small")
         axis.set_axis_off()
     return figure
 
