@@ -128,16 +128,19 @@ def over_beta(results: str | Path, experiment: Experiment, terms: dict[str, str]
 def ablations(results: str | Path):
     """FCD of every row of the ablations, a panel a question."""
     recorded = read_rows(results, plan.ABLATIONS, "mnist")
-    if not any(recorded.values()):
+    if sum(map(bool, recorded.values())) < 2:
         return _empty(plan.ABLATIONS)
-    figure, axes = panels(len(plan.ABLATION_GROUPS), width=3.6, height=2.2)
-    for axis, (name, (_, rows)) in zip(axes, plan.ABLATION_GROUPS.items(), strict=True):
-        for place, row in enumerate(rows):
-            values = recorded[row.name].values("classifier", "fcd")
-            axis.plot(values, [place] * len(values), "o", color=COLOURS[1 if row.name == "base" else 0], alpha=0.7)
+    run = {name: [row for row in rows if recorded[row.name]] for name, (_, rows) in plan.ABLATION_GROUPS.items()}
+    run = {name: rows for name, rows in run.items() if len(rows) > 1}  # something to compare with the base
+    figure, axes = panels(len(run), width=3.6, height=2.2)
+    for axis, (name, rows) in zip(axes, run.items(), strict=True):
+        values = [recorded[row.name].values("classifier", "fcd") for row in rows]
+        for place, (row, distances) in enumerate(zip(rows, values, strict=True)):
+            colour = COLOURS[1 if row.name == "base" else 0]
+            axis.plot(distances, [place] * len(distances), "o", color=colour, alpha=0.7)
         axis.set_yticks(range(len(rows)), [row.title for row in rows], fontsize="small")
-        axis.set(title=name, xlabel="FCD", ylim=(len(rows) - 0.5, -0.5))
-        axis.set_xlim(left=0)
+        axis.set(title=name.replace("-", " "), xlabel="FCD", ylim=(len(rows) - 0.5, -0.5))
+        axis.set_xlim(0, 1.1 * max(map(max, filter(None, values))))
     return figure
 
 
