@@ -128,10 +128,10 @@ def over_beta(results: str | Path, experiment: Experiment, terms: dict[str, str]
 def ablations(results: str | Path):
     """FCD of every row of the ablations, a panel a question."""
     recorded = read_rows(results, plan.ABLATIONS, "mnist")
-    if sum(map(bool, recorded.values())) < 2:
-        return _empty(plan.ABLATIONS)
     run = {name: [row for row in rows if recorded[row.name]] for name, (_, rows) in plan.ABLATION_GROUPS.items()}
     run = {name: rows for name, rows in run.items() if len(rows) > 1}  # something to compare with the base
+    if not run:
+        return _empty(plan.ABLATIONS)
     figure, axes = panels(len(run), width=3.6, height=2.2)
     for axis, (name, rows) in zip(axes, run.items(), strict=True):
         values = [recorded[row.name].values("classifier", "fcd") for row in rows]
@@ -140,7 +140,7 @@ def ablations(results: str | Path):
             axis.plot(distances, [place] * len(distances), "o", color=colour, alpha=0.7)
         axis.set_yticks(range(len(rows)), [row.title for row in rows], fontsize="small")
         axis.set(title=name.replace("-", " "), xlabel="FCD", ylim=(len(rows) - 0.5, -0.5))
-        axis.set_xlim(0, 1.1 * max(map(max, filter(None, values))))
+        axis.set_xlim(0, 1.1 * max((max(distances) for distances in values if distances), default=1.0))
     return figure
 
 
