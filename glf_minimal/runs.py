@@ -19,7 +19,6 @@ from glf_minimal.errors import RunError
 from glf_minimal.models.base import LatentModel, Trainable
 from glf_minimal.plotting import save_grid
 from glf_minimal.storage import (
-    flatten,
     load_weights,
     make_folder,
     read_json,
@@ -116,7 +115,7 @@ def claim_folder(out: Path, settings: dict) -> None:
         return
     # Compared as JSON has it: tuples are lists there.
     config = read_json(out / CONFIG)
-    old, new = flatten(config), flatten(json.loads(json.dumps(settings)))
+    old, new = _flatten(config), _flatten(json.loads(json.dumps(settings)))
     names = [n for n in old | new if not n.startswith(FREE_SETTINGS) and old.get(n) != new.get(n)]
     if names:
         changes = "; ".join(f"{name} was {old.get(name)!r}, now {new.get(name)!r}" for name in names[:4])
@@ -128,3 +127,11 @@ def claim_folder(out: Path, settings: dict) -> None:
     if elsewhere and not (out / WEIGHTS).exists():  # a training that goes on says where
         made["resumed_with"] = [*made.get("resumed_with", []), {"hardware": now.get("hardware")} | elsewhere]
         write_json(out / CONFIG, config | {"made_with": made})
+
+
+def _flatten(content: dict, prefix: str = "") -> dict[str, object]:
+    """{"a": {"b": 1}} -> {"a.b": 1}; an empty dictionary leaves nothing."""
+    flat = {}
+    for name, value in content.items():
+        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

@@ -81,14 +81,6 @@ def read_json(path: Path, remedy: str = "train the run again") -> dict:
     return content
 
 
-def flatten(content: dict, prefix: str = "") -> dict[str, object]:
-    """{"a": {"b": 1}} -> {"a.b": 1}; an empty dictionary leaves nothing."""
-    flat = {}
-    for name, value in content.items():
-        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
-
-
 def write_csv(path: Path, rows: list[dict]) -> None:
     """One line a row, one column for every key that any row has."""
     columns = list(dict.fromkeys(key for row in rows for key in row))

@@ -23,8 +23,8 @@ from glf_minimal import (
     RunError,
     fit,
 )
-from glf_minimal.runs import CHECKPOINT, CONFIG, HISTORY, SAMPLES, WEIGHTS, checkpoint_epoch
-from glf_minimal.storage import read_tensors, write_tensors
+from glf_minimal.runs import CHECKPOINT, CONFIG, HISTORY, SAMPLES, WEIGHTS, checkpoint_epoch, claim_folder
+from glf_minimal.storage import read_json, read_tensors, write_tensors
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "halve"])
@@ -135,3 +135,20 @@ def test_a_stopped_start_does_not_claim_the_folder(make_glf, some_digits, tmp_pa
         fit(make_glf(), some_digits, quick(lr=1e30), tmp_path)
     fit(make_glf(), some_digits, quick(), tmp_path)
     assert json.loads((tmp_path / CONFIG).read_text())["train"]["lr"] == 2e-3
+
+
+def test_a_training_that_goes_on_elsewhere_says_so(tmp_path):
+    """Its config keeps where it began, and lists where it went on; a finished one is left as it is."""
+    here, there = ({"seed": 1, "made_with": {"hardware": name, "precision": "float32"}} for name in ("a CPU", "a GPU"))
+    claim_folder(tmp_path, here)
+    claim_folder(tmp_path, there)  # nothing was done yet: begun there
+    assert read_json(tmp_path / CONFIG) == there
+    (tmp_path / CHECKPOINT).touch()
+    claim_folder(tmp_path, there)
+    assert read_json(tmp_path / CONFIG) == there
+    claim_folder(tmp_path, here)
+    made_with = there["made_with"] | {"resumed_with": [{"hardware": "a CPU"}]}
+    assert read_json(tmp_path / CONFIG) == there | {"made_with": made_with}
+    (tmp_path / WEIGHTS).touch()
+    claim_folder(tmp_path, {"seed": 1, "made_with": {"hardware": "another"}})
+    assert read_json(tmp_path / CONFIG) == there | {"made_with": made_with}

@@ -64,7 +64,7 @@ def best_samples(results: str | Path, sets: tuple[str, ...]) -> Judgement:
         if others:
             met += [rows["glf"].fcd < value for value, _ in others]
             listed = "; ".join(f"{title} {value:.2f}" for value, title in others)
-            evidence.append(f"{data} ({rows['glf'].extent}): FCD of GLF {rows['glf'].fcd:.2f}; {listed}")
+            evidence.append(f"table-1, {data} ({rows['glf'].extent}): FCD of GLF {rows['glf'].fcd:.2f}; {listed}")
     return _made(met, len(rivals) * len(sets), evidence)
 
 
@@ -105,8 +105,8 @@ def reconstruction(results: str | Path) -> Judgement:
     glf, plain, coupled = (rows[name].test_error for name in ("glf", "ae", "regularized-glf"))
     return (
         SUPPORTED if glf <= 1.02 * plain else PARTLY if glf <= 1.2 * plain else NOT_SUPPORTED,
-        f"mnist ({rows['glf'].extent}): test error of GLF {glf:.2f}, of the plain auto-encoder {plain:.2f}; the "
-        f"stop-gradient makes the two equal by construction. Without it {coupled:.2f}.",
+        f"first-ranking, mnist ({rows['glf'].extent}): test error of GLF {glf:.2f}, of the plain auto-encoder "
+        f"{plain:.2f}; the stop-gradient makes the two equal by construction. Without it {coupled:.2f}.",
     )
 
 
@@ -118,8 +118,9 @@ def stop_gradient(results: str | Path) -> Judgement:
     nll, bad_nll = (row.mean("latents", "nll") for row in (glf, without))
     met = [bad_nll < nll - 20, without.test_error > 1.2 * glf.test_error, without.fcd > 1.2 * glf.fcd]
     return _share(met, 3), (
-        f"mnist ({glf.extent}): without it the NLL falls to {bad_nll:.0f} (with it {nll:.1f}), test error rises to "
-        f"{without.test_error:.1f} ({glf.test_error:.1f}), FCD to {without.fcd:.1f} ({glf.fcd:.1f})."
+        f"first-ranking, mnist ({glf.extent}): without it the NLL falls to {bad_nll:.0f} (with it {nll:.1f}), "
+        f"test error rises to {without.test_error:.1f} ({glf.test_error:.1f}), "
+        f"FCD to {without.fcd:.1f} ({glf.fcd:.1f})."
     )
 
 
@@ -131,8 +132,9 @@ def towards_glf(results: str | Path) -> Judgement:
     errors, fcd = [row.test_error for row in chosen], [row.fcd for row in chosen]
     met = [all(abs(b - values[-1]) < abs(a - values[-1]) for a, b in pairwise(values[:-1])) for values in (errors, fcd)]
     return _share(met, 2), (
-        f"mnist ({chosen[-1].extent}): β = 1, 10, 100, 400: test error {', '.join(f'{v:.2f}' for v in errors[:-1])}, "
-        f"GLF {errors[-1]:.2f}; FCD {', '.join(f'{v:.2f}' for v in fcd[:-1])}, GLF {fcd[-1]:.2f}."
+        f"ablations, mnist ({chosen[-1].extent}): β = 1, 10, 100, 400: test error "
+        f"{', '.join(f'{v:.2f}' for v in errors[:-1])}, GLF {errors[-1]:.2f}; "
+        f"FCD {', '.join(f'{v:.2f}' for v in fcd[:-1])}, GLF {fcd[-1]:.2f}."
     )
 
 
@@ -169,7 +171,9 @@ def perceptual(results: str | Path) -> Judgement:
             less = {name: value for name, value in row.reductions.items() if name != "model.reconstruction"}
             if row.finished and glf.finished and less == glf.reductions:
                 met.append(row.fcd <= 0.8 * glf.fcd)
-                evidence.append(f"{data} ({row.extent}): FCD of {row.title} {row.fcd:.2f}, of GLF {glf.fcd:.2f}")
+                evidence.append(
+                    f"table-1, {data} ({row.extent}): FCD of {row.title} {row.fcd:.2f}, of GLF {glf.fcd:.2f}"
+                )
     return _made(met, len(plan.TABLE_1.rows), evidence)
 
 
@@ -185,7 +189,7 @@ def divergence(results: str | Path) -> Judgement:
                 if met[-1]
                 else f"ended at an NLL of {last['nll']:.0f} and a reconstruction of {last['recon']:.0f}"
             )
-            evidence.append(f"cifar10 ({row.extent}): {row.title} {end}")
+            evidence.append(f"figure-4, cifar10 ({row.extent}): {row.title} {end}")
     return _made(met, 2, evidence)
 
 

@@ -64,7 +64,7 @@ def reproduce(
     run side by side, on the same folders: each takes cells that no other is at.
 
     Args:
-        cells: from ``plan.cells``.
+        cells: from ``cells.cells``.
         runs: folder of the trainings, one folder each.
         results: folder of the records.
         root: where data is cached.
