@@ -66,7 +66,7 @@ class PerceptualLoss(nn.Module):
     Args:
         network: "vgg16" or "squeezenet".
         weights: see ``load_features``.
-        features: the layers themselves, instead of loading them.
+        features: the layers themselves, instead of loading them; they are frozen and put into eval mode.
     """
 
     def __init__(self, network: str = "vgg16", weights: str | Path | None = None, features: nn.Module | None = None):
@@ -75,7 +75,8 @@ class PerceptualLoss(nn.Module):
             raise ValueError(f"network: expected one of {', '.join(NETWORKS)}; got {network!r}")
         self.network, self.weights = network, weights
         self.__name__ = network  # what ``describe`` calls this loss
-        self._features = [features]  # in a list, where nn.Module does not look for sub-modules
+        # In a list, where nn.Module does not look for sub-modules.
+        self._features = [None if features is None else features.requires_grad_(False).eval()]
 
     def features(self, x: Tensor) -> list[Tensor]:
         """Images (N, 1 or 3, H, W) in [0, 1] -> the compared feature maps."""

@@ -5,6 +5,7 @@ from urllib.error import URLError
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 from torchvision import models
 
 from glf_minimal import RecipeError, RunError, mlp_decoder, mlp_encoder, one_sided_flow
@@ -111,3 +112,27 @@ def test_wrong_size_or_channels_are_named(squeezenet):
         loss(torch.rand(2, 2, 32, 32), torch.rand(2, 2, 32, 32))
     with pytest.raises(ValueError, match=r"at least 17 pixels.*got \(2, 1, 8, 8\)"):
         loss(torch.rand(2, 1, 8, 8), torch.rand(2, 1, 8, 8))
+
+
+def test_given_layers_are_frozen():
+    """Layers of one's own are not trained by the loss, nor does their dropout or batch norm move."""
+    torch.manual_seed(0)
+    layers = [
+        nn.Conv2d(3, 4, 3),
+        nn.ReLU(),
+        nn.BatchNorm2d(4),
+        nn.Dropout(0.5),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 3),
+        nn.ReLU(),
+        nn.ReLU(),
+    ]
+    loss = PerceptualLoss("squeezenet", features=nn.Sequential(*layers).train())
+    x, x_hat = torch.rand(2, 2, 1, 20, 20).unbind()
+    x_hat.requires_grad_()
+    first, second = loss(x_hat, x), loss(x_hat, x)
+    first.backward()
+    assert first == second
+    assert x_hat.grad.abs().sum() > 0
+    assert all(p.grad is None for layer in layers for p in layer.parameters())
+    assert torch.equal(layers[2].running_mean, torch.zeros(4))
