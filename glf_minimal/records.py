@@ -90,7 +90,6 @@ def evaluate_run(
     protocol = replace(protocol, binarize=config["data"].get("binarize", False))
     reference = load_data(grey, protocol.reference, root)
     measures = evaluate(model, reference, protocol, inception, real=load_data(grey, "train", root) if real else None)
-    curve = [] if real or isinstance(measures["classifier"], str) else _curve(folder, model, reference, protocol)
     flags = {"--real": real, "--fid": inception is not None}
     options = [*protocol_options(protocol), *(flag for flag, is_set in flags.items() if is_set)]
     facts = None
@@ -100,6 +99,8 @@ def evaluate_run(
     history = read_tensors(folder / WEIGHTS)[1].get("history")
     if not history:
         raise RunError(f"{folder / WEIGHTS} has no training history; it was not written by a training")
+    drawn = not real and isinstance(measures["classifier"], dict)
+    curve = _curve(folder, history, model, reference, protocol) if drawn else []
     return _what_was_trained(folder, config, history, options) | {
         "metrics": measures,
         **({"curve": curve} if curve else {}),
@@ -147,15 +148,19 @@ def diverged_run(folder: Path, protocol: Protocol, error: str) -> dict:
     }
 
 
-def _curve(folder: Path, model: LatentModel, reference: ImageDataset, protocol: Protocol) -> list[dict]:
+def _curve(
+    folder: Path, history: History, model: LatentModel, reference: ImageDataset, protocol: Protocol
+) -> list[dict]:
     """What the snapshots of a run are worth: epoch, seconds of training so far, FCD, reconstruction error."""
-    paths = sorted((folder / SNAPSHOTS).glob("epoch-*.safetensors"))
-    histories = [read_tensors(path)[1]["history"] for path in paths]
-    weights = (read_tensors(path)[0] for path in paths)
+    paths = {int(path.stem.removeprefix("epoch-")): path for path in (folder / SNAPSHOTS).glob("epoch-*.safetensors")}
+    if not paths:
+        return []
+    epochs = sorted(paths)
+    weights = (read_tensors(paths[epoch])[0] for epoch in epochs)
     points = learning_curve(model, weights, reference, protocol, load_classifier(reference.name)[0])
     return [
-        {"epoch": len(history), "seconds": round(sum(row["seconds"] for row in history), 1)} | point
-        for history, point in zip(histories, points, strict=True)
+        {"epoch": epoch, "seconds": round(sum(row["seconds"] for row in history[:epoch]), 1)} | point
+        for epoch, point in zip(epochs, points, strict=True)
     ]
 
 

@@ -50,16 +50,15 @@ def flowae_report_curves(results: str | Path):
         return _empty(plan.FLOWAE_REPORT)
     figure, axes = panels(4, height=2.5)
     lines = [
-        ("FlowAE: NLL of the latents", "nats", {"flowae": "nll"}),
-        ("AdvAE (WGAN-GP): critic", "loss", {"advae": "critic_losses.loss"}),
-        ("AdvAE, plain GAN: critic", "loss", {"advae-gan": "critic_losses.loss"}),
-        ("AdvAE, plain GAN: generator", "loss", {"advae-gan": "generator_losses.loss"}),
+        ("FlowAE: NLL of the latents", "nats", "flowae", "nll"),
+        ("AdvAE (WGAN-GP): critic", "loss", "advae", "critic_losses.loss"),
+        ("AdvAE, plain GAN: critic", "loss", "advae-gan", "critic_losses.loss"),
+        ("AdvAE, plain GAN: generator", "loss", "advae-gan", "generator_losses.loss"),
     ]
-    for axis, (title, unit, terms) in zip(axes, lines, strict=True):
-        for name, term in terms.items():
-            for record in rows[name].records:
-                points = [(epoch["epoch"], epoch[term]) for epoch in record["history"] if term in epoch]
-                axis.plot(*zip(*points, strict=True), label=f"seed {record['seed']}")
+    for axis, (title, unit, name, term) in zip(axes, lines, strict=True):
+        for record in rows[name].records:
+            points = [(epoch["epoch"], epoch[term]) for epoch in record["history"] if term in epoch]
+            axis.plot(*zip(*points, strict=True), label=f"seed {record['seed']}")
         axis.set(title=title, xlabel="epoch", ylabel=unit)
     axes[0].legend()
     return figure

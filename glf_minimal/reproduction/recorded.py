@@ -5,7 +5,6 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from glf_minimal.errors import RunError
 from glf_minimal.records import read_records
 from glf_minimal.reproduction.cells import Experiment, Row, differing
 
@@ -159,9 +158,3 @@ def commands(rows: list[RecordedRow], experiment: Experiment, data: str) -> list
     full = f"glf reproduce {experiment.name}{f' --dataset {data}' if len(experiment.rows) > 1 else ''}"
     reduced = sorted({row.options for row in rows if row.options})
     return [full, *(f"{full} {options}  # the reduced rows" for options in reduced)]
-
-
-def check_results(results: str | Path) -> None:
-    """Raise RunError where there is no such folder."""
-    if not Path(results).is_dir():
-        raise RunError(f"{results} is not a folder; give the folder of the records, data/results of a checkout")

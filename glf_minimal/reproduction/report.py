@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from glf_minimal.errors import RunError
 from glf_minimal.reproduction import tables
 from glf_minimal.reproduction.claims import claims, evidence
 from glf_minimal.reproduction.figures import FIGURES, draw
-from glf_minimal.reproduction.recorded import check_results
 from glf_minimal.reproduction.tables import Table, Text
 from glf_minimal.storage import atomic, make_folder
 
@@ -27,7 +27,8 @@ def write_report(results: str | Path, out: str | Path) -> list[Path]:
     """
     import matplotlib.pyplot as plt
 
-    check_results(results)
+    if not Path(results).is_dir():
+        raise RunError(f"{results} is not a folder; give the folder of the records, data/results of a checkout")
     out, paths = Path(out), []
     texts = {name: table(results).markdown() for name, table in TABLES.items()}  # before anything is written
     make_folder(out)

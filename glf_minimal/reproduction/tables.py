@@ -221,16 +221,19 @@ def ablation(results: str | Path, group: str) -> Table:
 
 def compute(results: str | Path) -> Table:
     """How long the recorded trainings took, and on what; one that several records share counts once, at the first."""
+    records = [
+        (experiment.name, record)
+        for experiment in plan.EXPERIMENTS.values()
+        for data in experiment.rows
+        for row in read_rows(results, experiment, data).values()
+        for record in row.records
+    ]
     counted, hours = set(), {}
-    for experiment in plan.EXPERIMENTS.values():
-        for data in experiment.rows:
-            for row in read_rows(results, experiment, data).values():
-                for record in row.records:
-                    run = json.dumps([record["recipe"], record["settings"]], sort_keys=True)
-                    if run not in counted:
-                        place = experiment.name, record["training"]["hardware"]
-                        hours.setdefault(place, []).append(record["training"]["seconds"] / 3600)
-                        counted.add(run)
+    for name, record in records:
+        run = json.dumps([record["recipe"], record["settings"]], sort_keys=True)
+        if run not in counted:
+            counted.add(run)
+            hours.setdefault((name, record["training"]["hardware"]), []).append(record["training"]["seconds"] / 3600)
     lines = [[name, hardware, str(len(runs)), f"{sum(runs):.1f}"] for (name, hardware), runs in hours.items()]
     below = [] if lines else [f"Nothing has been recorded yet: {NOT_RUN}."]
     return Table(["experiment", "hardware", "trainings", "hours"], lines, below, left=2)
