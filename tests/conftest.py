@@ -9,6 +9,8 @@ from torch import nn
 from glf_minimal import GLF, Adam, ImageDataset, cli, load_dataset, mlp_decoder, mlp_encoder, one_sided_flow
 from glf_minimal.catalogue import get_recipe
 from glf_minimal.experiments import train_recipe
+from glf_minimal.reproduction import plan
+from glf_minimal.storage import write_csv, write_json
 
 matplotlib.use("Agg")
 
@@ -83,3 +85,39 @@ def inception_weights(tmp_path_factory):
     path.parent.mkdir(parents=True)
     torch.save(network.state_dict(), path)
     return path
+
+
+@pytest.fixture
+def records(tmp_path):
+    """records(experiment, row, seed, metric=value, …) writes a small record; gives the folder of all of them."""
+
+    def make(experiment, row, seed=0, data="mnist", epochs=None, gpu=False, curve=None, **values):
+        planned = {r.name: r for r in plan.EXPERIMENTS[experiment].rows[data]}[row]
+        metrics = {"inception": "not run", "classifier": {}, "reconstruction": {}, "latents": {}}
+        groups = {"fcd": "classifier", "mse_per_image": "reconstruction", "nll": "latents", "fid": "inception"}
+        last = {name: values.pop(name) for name in ("recon", "kl") if name in values}
+        last |= {"nll": values.pop("last_nll")} if "last_nll" in values else {}
+        for name, value in values.items():
+            group = groups[name]
+            metrics[group] = (metrics[group] if isinstance(metrics[group], dict) else {}) | {name: value}
+        settings = planned.settings()
+        epochs = epochs or settings["train"]["epochs"]
+        settings["train"] |= {"epochs": epochs, "seed": seed}
+        hardware = "Some GPU" if gpu else "Some CPU, 1 threads"
+        training = {"epochs": epochs, "seconds": 10.0 * epochs, "last": last, "hardware": hardware}
+        record = {
+            "recipe": planned.recipe,
+            "settings": settings,
+            "protocol": {"samples_are": "generated"},
+            "row": row,
+            "seed": seed,
+            "metrics": metrics,
+            "training": training,
+        }
+        folder = tmp_path / plan.EXPERIMENTS[experiment].folder / data / row
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / f"seed-{seed}.json", record | ({"curve": curve} if curve else {}))
+        write_csv(folder / f"seed-{seed}.csv", [{"stage": "joint", "epoch": 1, "recon": 1.0}])
+        return tmp_path
+
+    return make
