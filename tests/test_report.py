@@ -9,7 +9,7 @@ from PIL import Image
 from training_helpers import curve
 
 from glf_minimal.reproduction import FIGURES, TABLES, plan, published, tables, write_report
-from glf_minimal.storage import read_json, write_json
+from glf_minimal.storage import read_json, write_csv, write_json
 
 ROOT = Path(__file__).parent.parent
 GENERATED, RESULTS = ROOT / "book" / "generated", ROOT / "data" / "results"
@@ -229,3 +229,15 @@ def test_figures_over_beta(records):
     lines = {drawn.get_label(): drawn.get_xydata().tolist() for drawn in axes[0].lines}
     assert lines == {"VAE, flow prior, β = 10": [[1, 9], [2, 8]], "GLF": [[1, 7], [2, 6]]}
     assert FIGURES["figure-4"](results).axes[0].texts[0].get_text() == "not run:\nglf reproduce figure-4"
+
+
+def test_memorization(records):
+    """Medians by kind; 1 where every sample is nearer than every test image, half of a tie."""
+    results = records("table-1", "glf", epochs=20, fcd=1.0)
+    kinds = {"sample": (1.0, 2.0, 3.0), "test": (4.0, 5.0, 6.0), "reconstruction": (1.0, 2.0, 3.0)}
+    rows = [{"image": kind, "distance": distance} for kind, distances in kinds.items() for distance in distances]
+    write_csv(results / "table-1" / "mnist" / "glf" / "seed-0-neighbours.csv", rows)
+    table = tables.memorization(results)
+    assert list(line(table, "mnist").values())[1:] == ["2.00", "5.00", "2.00", "1.00", "0.50"]
+    assert list(line(table, "celeba (not run)").values())[1:] == ["–"] * 5
+    assert table.notes[-1] == "GLF of Table 1; mnist: reduced: 20 of 100 epochs, 1 seed of 3, CPU."

@@ -1,6 +1,5 @@
 """glf reproduce: fills in what is missing, and nothing else, however often it is killed."""
 
-import itertools
 import os
 import signal
 import subprocess
@@ -8,20 +7,17 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from PIL import Image
 from training_helpers import assert_equal_weights
 
 from glf_minimal import classifiers, training
 from glf_minimal.catalogue import get_recipe
-from glf_minimal.experiments import load_run, train_recipe
+from glf_minimal.experiments import train_recipe
 from glf_minimal.records import evaluate_classifier
-from glf_minimal.reproduction import EXPERIMENTS, cells, is_recorded, plan, reproduce
+from glf_minimal.reproduction import EXPERIMENTS, cells, is_recorded, reproduce
 from glf_minimal.reproduction.cells import Experiment, Row
-from glf_minimal.reproduction.extras import write_interpolation, write_latent_map
 from glf_minimal.runs import checkpoint_epoch
 from glf_minimal.storage import read_csv, read_json, read_tensors, write_json
 
@@ -255,23 +251,6 @@ def test_learning_curves(fill, classifier_run, data_root, tmp_path, monkeypatch)
     assert seconds[-1] == record["training"]["seconds"]
 
 
-def test_maps_of_latents(fill, data_root, tmp_path):
-    """Of the first seed; digits of one class lie together."""
-    (cell,) = trial(epochs=20)
-    fill([cell])
-    write_latent_map(cell.run(Path("runs")), tmp_path / "map.csv", data_root, "cpu", images=150)
-    points = read_csv(tmp_path / "map.csv")
-    assert len(points) == 150
-    place = torch.tensor([[point["x"], point["y"]] for point in points])
-    labels = torch.tensor([point["label"] for point in points])
-    nearest = torch.cdist(place, place).fill_diagonal_(torch.inf).argmin(1)
-    assert (labels[nearest] == labels).float().mean() > 0.5  # by chance 0.1
-    with_map = cells(plan.FLOWAE_REPORT, rows=["vae", "aae"], seeds=2)
-    names = {(c.row.name, c.seed): c.extra(Path("r")) for c in with_map}
-    assert [key for key, path in names.items() if path] == [("vae", 0)]
-    assert names["vae", 0] == Path("r/flowae-report/mnist/vae/seed-0-map.csv")
-
-
 def test_the_command_line(glf, tmp_path, monkeypatch):
     monkeypatch.setitem(EXPERIMENTS, "trial", TRIAL)
     code, out, _ = glf("reproduce")
@@ -306,21 +285,3 @@ def test_a_divergence_is_a_result(fill):
     _, lines, epochs = fill([cell])
     assert epochs == 0
     assert lines[0].endswith(": recorded")
-
-
-def test_interpolation(fill, tmp_path):
-    """Begins and ends at what the two noises give, and moves all the way."""
-    (cell,) = trial(epochs=3)
-    fill([cell])
-    write_interpolation(cell.run(Path("runs")), tmp_path / "way.png", None, "cpu", rows=2, steps=5)
-    picture = torch.from_numpy(np.asarray(Image.open(tmp_path / "way.png").convert("L")).copy())
-    tiles = [
-        picture[4 + 20 * r : 20 + 20 * r, 4 + 20 * c : 20 + 20 * c].float()[::2, ::2] for r in (0, 1) for c in range(5)
-    ]
-    model, _ = load_run(cell.run(Path("runs")))
-    ends = torch.randn(2, 2, model.latent_dim, generator=torch.Generator().manual_seed(0))
-    for row in (0, 1):
-        for place, noise in ((0, ends[0, row]), (4, ends[1, row])):
-            expected = model.decode(model.prior.inverse(noise[None])[0])[0, 0].detach() * 255
-            assert (tiles[5 * row + place] - expected).abs().max() < 1
-        assert all((a - b).abs().max() > 1 for a, b in itertools.pairwise(tiles[5 * row : 5 * row + 5]))

@@ -24,7 +24,7 @@ class Row:
         protocol: fields of ``Protocol`` that differ from its defaults.
         real: measure training images in place of samples.
         needs: weights of others that the training downloads.
-        extra: what else the first seed's training is asked for, a name in ``extras.EXTRAS``.
+        extras: what else the first seed's training is asked for, names in ``extras.EXTRAS``.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Row:
     protocol: dict = field(default_factory=dict)
     real: bool = False
     needs: str = ""
-    extra: str = ""
+    extras: tuple[str, ...] = ()
 
     def settings(self) -> dict[str, dict]:
         """All settings of a full run."""
@@ -93,12 +93,10 @@ class Cell:
         """The path of its record."""
         return results / self.experiment.folder / self.data / self.row.name / f"seed-{self.seed}.json"
 
-    def extra(self, results: Path) -> Path | None:
-        """The path of its extra, if it is to have one."""
-        if not self.row.extra or self.seed:
-            return None
-        path = self.record(results)
-        return path.with_name(f"{path.stem}-{self.row.extra}")
+    def extras(self, results: Path) -> dict[str, Path]:
+        """The extras that it is to have, by name, and their paths."""
+        path, names = self.record(results), () if self.seed else self.row.extras
+        return {name: path.with_name(f"{path.stem}-{name}") for name in names}
 
     def run(self, runs: Path) -> Path:
         """The folder of its training; cells that differ only in their measurement share it."""

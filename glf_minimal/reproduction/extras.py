@@ -1,11 +1,15 @@
-"""What figures need of a training beyond its record: a map of latents, pictures between two noises."""
+"""What figures need of a training beyond its record: maps of latents, pictures of chosen noises, nearest neighbours."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from glf_minimal.classifiers import load_classifier
+from glf_minimal.evaluation import Protocol, generate
 from glf_minimal.experiments import load_data, load_run
+from glf_minimal.features import extract
 from glf_minimal.plotting import save_grid
 from glf_minimal.storage import write_csv
 
@@ -43,8 +47,59 @@ def write_interpolation(
     save_grid(model.decode(model.prior.inverse(noise.to(device))[0]), path, columns=steps)
 
 
+TEMPERATURES = (0.5, 0.7, 0.85, 1.0, 1.15)
+
+
+@torch.no_grad()
+def write_same_noise(folder: Path, path: Path, root: Path | None, device: str, columns: int = 12) -> None:
+    """Decode the same noises, a column each, at ``TEMPERATURES`` and, in the last row, without the flow: a PNG."""
+    model, _ = load_run(folder, device)
+    noise = torch.randn(columns, model.latent_dim, generator=torch.Generator().manual_seed(0)).to(device)
+    latents = [model.prior.inverse(temperature * noise)[0] for temperature in TEMPERATURES]
+    save_grid(torch.cat([model.decode(z) for z in [*latents, noise]]), path, columns)
+
+
+@torch.no_grad()
+def write_neighbours(
+    folder: Path, path: Path, root: Path | None, device: str, images: int = 1000, columns: int = 12
+) -> None:
+    """Look for training images in the samples: distances in a CSV, pictures in a PNG of four rows.
+
+    Distances are Euclidean, on the features of the data set's classifier, from each image to the nearest training
+    image; the CSV has them for samples, for test images, which nobody has copied, and for reconstructions of those,
+    which are no sharper than samples. The PNG shows the first samples above their nearest training images, and below
+    these the samples that are nearest to theirs.
+    """
+    model, config = load_run(folder, device)
+    data, held_out = (load_data(config["data"], split, root) for split in ("train", "test"))
+    places = torch.arange(min(images, len(held_out))).split(500)
+    test = [held_out.batch(batch).to(device) for batch in places]
+    samples = list(generate(model, Protocol(samples=images)))
+    looked_at = {"sample": samples, "test": test, "reconstruction": [model.reconstruct(x) for x in test]}
+
+    classifier, _ = load_classifier(held_out.name.removesuffix(" (binary)"))
+    known = extract(classifier, (data.batch(batch) for batch in torch.arange(len(data)).split(500)), device)
+    found = {kind: _nearest(extract(classifier, batches, device), known) for kind, batches in looked_at.items()}
+    rows = [{"image": kind, "distance": f"{d:.3f}"} for kind, (distances, _) in found.items() for d in distances]
+    write_csv(path.with_suffix(".csv"), rows)
+
+    distances, neighbours = found["sample"]
+    pictures = []
+    for chosen in (torch.arange(columns), distances.argsort()[:columns]):
+        pictures += [torch.cat(samples)[chosen].cpu(), data.batch(neighbours[chosen])]
+    save_grid(torch.cat(pictures), path, columns)
+
+
+def _nearest(features: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Distance (N,) from each of (N, F) to the nearest of (M, F), and its place there."""
+    parts = [torch.cdist(part, known).min(1) for part in features.split(100)]
+    return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
+
+
 # By the end of the file's name: (folder of the run, path to write, where data is cached, device).
 EXTRAS: dict[str, Callable[[Path, Path, Path | None, str], None]] = {
     "map.csv": write_latent_map,
     "interpolation.png": write_interpolation,
+    "neighbours.png": write_neighbours,
+    "same-noise.png": write_same_noise,
 }

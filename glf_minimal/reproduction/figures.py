@@ -9,7 +9,7 @@ from glf_minimal.plotting import COLOURS, latent_map, panels, training_curves, u
 from glf_minimal.reproduction import plan
 from glf_minimal.reproduction.cells import Experiment
 from glf_minimal.reproduction.diagrams import model_diagram
-from glf_minimal.reproduction.recorded import read_rows
+from glf_minimal.reproduction.recorded import nearest_distances, read_rows
 from glf_minimal.storage import read_csv
 
 
@@ -91,17 +91,39 @@ def convergence(results: str | Path, data: str):
     return figure
 
 
-def interpolation(results: str | Path, data: str):
-    """What GLF decodes between pairs of noises; the first seed."""
+def pictures_of_glf(results: str | Path, name: str, experiment: Experiment):
+    """A picture that lies beside the records of GLF in Table 1, on each data set that has one, below each other."""
+    import matplotlib.pyplot as plt
     from matplotlib.image import imread
 
-    path = Path(results) / plan.TABLE_1.folder / data / "glf" / "seed-0-interpolation.png"
-    if not path.exists():
-        return _empty(plan.FIGURE_2)
-    picture = imread(path)
-    figure, axes = panels(1, width=6.4, height=6.4 * picture.shape[0] / picture.shape[1])
-    axes[0].imshow(picture)
-    axes[0].set_axis_off()
+    found = {data: imread(path) for data in plan.TABLE_1.rows if (path := _beside_glf(results, data, name)).exists()}
+    if not found:
+        return _empty(experiment)
+    heights = [picture.shape[0] / picture.shape[1] for picture in found.values()]
+    size, shares = (6.4, 6.4 * sum(heights) + 0.3 * len(found)), {"height_ratios": heights}
+    figure, axes = plt.subplots(len(found), squeeze=False, figsize=size, gridspec_kw=shares, layout="constrained")
+    for axis, (data, picture) in zip(axes[:, 0], found.items(), strict=True):
+        axis.imshow(picture)
+        axis.set_title(data, fontsize="small")
+        axis.set_axis_off()
+    return figure
+
+
+def _beside_glf(results: str | Path, data: str, name: str) -> Path:
+    return Path(results) / plan.TABLE_1.folder / data / "glf" / f"seed-0-{name}"
+
+
+def memorization(results: str | Path):
+    """How near samples of GLF, test images and their reconstructions come to the training set: shares of them."""
+    found = {data: distances for data in plan.TABLE_1.rows if (distances := nearest_distances(results, data))}
+    if not found:
+        return _empty(plan.TABLE_1)
+    figure, axes = panels(len(found))
+    for axis, (data, kinds) in zip(axes, found.items(), strict=True):
+        for kind, distances in kinds.items():
+            axis.ecdf(distances, label=kind)
+        axis.set(title=data, xlabel="distance to the nearest training image", ylabel="share of images")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
@@ -164,9 +186,12 @@ FIGURES: dict[str, Callable] = {
     "ablations": ablations,
     "figure-1": lambda results: model_diagram(),
     "figure-2": lambda results: samples(results, plan.FIGURE_2, tuple(plan.FIGURE_2.rows)),
-    "figure-2-interpolation": lambda results: interpolation(results, "celeba"),
+    "figure-2-interpolation": lambda results: pictures_of_glf(results, "interpolation.png", plan.FIGURE_2),
     "figure-3": lambda results: over_beta(results, plan.FIGURE_3, {"entropy": "entropy", "nll": "NLL"}),
     "figure-4": lambda results: over_beta(results, plan.FIGURE_4, {"recon": "reconstruction", "nll": "NLL"}),
+    "same-noise": lambda results: pictures_of_glf(results, "same-noise.png", plan.TABLE_1),
+    "neighbours": lambda results: pictures_of_glf(results, "neighbours.png", plan.TABLE_1),
+    "memorization": memorization,
     "figure-5": lambda results: samples(results, plan.FIGURE_5, tuple(plan.FIGURE_5.rows)),
 }
 

@@ -30,10 +30,10 @@ FLOWAE_REPORT = Experiment(
     {
         "mnist": (
             Row("real", "training images", "vae" + _REPORT, real=True),
-            Row("flowae", "FlowAE", "flowae" + _REPORT, extra="map.csv"),
+            Row("flowae", "FlowAE", "flowae" + _REPORT, extras=("map.csv",)),
             Row("advae", "AdvAE (WGAN-GP)", "advae" + _REPORT),
             Row("aae", "AAE", "aae" + _REPORT),
-            Row("vae", "VAE", "vae" + _REPORT, extra="map.csv"),
+            Row("vae", "VAE", "vae" + _REPORT, extras=("map.csv",)),
             Row("advae-gan", "AdvAE, plain GAN", "advae-gan" + _REPORT),
         )
     },
@@ -54,6 +54,7 @@ def _table_1(data: str) -> tuple[Row, ...]:
         return Row(name, title, f"{system}-{data}", changes, needs="the SqueezeNet weights")
 
     vgg = "the VGG16 weights"
+    extras = ("neighbours.png", "same-noise.png", *(["interpolation.png"] if data == "celeba" else []))  # for Fig. 2
     return (
         row("vae", "VAE"),
         row("wae-gan", "WAE-GAN"),
@@ -61,7 +62,7 @@ def _table_1(data: str) -> tuple[Row, ...]:
         row("rae-gmm", "RAE + GMM"),
         row("vae-flow-prior", "VAE, flow prior"),
         row("vae-flow-posterior", "VAE, flow posterior"),
-        replace(row("glf", "GLF"), extra="interpolation.png" if data == "celeba" else ""),  # for Fig. 2
+        replace(row("glf", "GLF"), extras=extras),
         row("glf-perceptual", "GLF, perceptual loss", vgg),
         row("glann-perceptual", "GLANN, perceptual loss", vgg),
         squeezed("glf-squeezenet", "GLF, SqueezeNet's perceptual loss", "glf-perceptual"),

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glf_minimal.records import read_records
+from glf_minimal.reproduction import plan
 from glf_minimal.reproduction.cells import Experiment, Row, differing
+from glf_minimal.storage import read_csv
 
 NOT_RUN = "not run"
 
@@ -135,6 +137,17 @@ def _alike(records: list[dict], row: Row) -> tuple[dict, ...]:
         return reduced == "{}", first["settings"]["train"]["epochs"], len(groups[reduced])
 
     return tuple(groups[max(groups, key=rank)])
+
+
+def nearest_distances(results: str | Path, data: str) -> dict[str, list[float]]:
+    """Distances to the nearest training image that lie beside GLF's first record in Table 1: by kind of image.
+
+    Empty where it has none.
+    """
+    path, distances = Path(results) / plan.TABLE_1.folder / data / "glf" / "seed-0-neighbours.csv", {}
+    for row in read_csv(path) if path.exists() else []:
+        distances.setdefault(row["image"], []).append(row["distance"])
+    return distances
 
 
 def notes(rows: list[RecordedRow]) -> list[str]:

@@ -26,7 +26,7 @@ def is_recorded(cell: Cell, results: Path, fid: bool = False) -> bool:
     Any other record is as good as none and will be replaced, but for one: a reduced run does not take the place of the
     full one, nor of a longer one.
     """
-    path, extra = cell.record(results), cell.extra(results)
+    path = cell.record(results)
     if not path.exists():
         return False
     record, wanted = read_record(path), cell.recipe.settings()
@@ -45,7 +45,8 @@ def is_recorded(cell: Cell, results: Path, fid: bool = False) -> bool:
     classified = isinstance(record["metrics"]["classifier"], dict)
     curve = not (wanted["train"]["snapshots"] and classified and not cell.row.real) or "curve" in record
     measured = not fid or isinstance(record["metrics"]["inception"], dict)
-    return record["protocol"] == protocol and curve and measured and (extra is None or extra.exists())
+    whole = all(extra.exists() for extra in cell.extras(results).values())
+    return record["protocol"] == protocol and curve and measured and whole
 
 
 def reproduce(
@@ -120,7 +121,7 @@ def _fill(
         record = diverged_run(folder, cell.protocol, str(error))
         return write_record(record, folder, results, cell.experiment.folder, cell.row.name)
     record = evaluate_run(folder, cell.protocol, root, device, inception, cell.row.real)
-    if (extra := cell.extra(results)) is not None:
-        make_folder(extra.parent)
-        EXTRAS[cell.row.extra](folder, extra, root, device)
+    for name, path in cell.extras(results).items():
+        make_folder(path.parent)
+        EXTRAS[name](folder, path, root, device)
     return write_record(record, folder, results, cell.experiment.folder, cell.row.name)

@@ -9,7 +9,7 @@ from pathlib import Path
 from glf_minimal.reproduction import plan, published
 from glf_minimal.reproduction.cells import Experiment, Row
 from glf_minimal.reproduction.published import MARKS, MEANINGS, Published
-from glf_minimal.reproduction.recorded import NOT_RUN, RecordedRow, commands, notes, read_rows
+from glf_minimal.reproduction.recorded import NOT_RUN, RecordedRow, commands, nearest_distances, notes, read_rows
 
 CELEBA_TEST = 19_962  # images of the official split
 LEVELS = (20, 10, 5, 2, 1)  # of FCD, for the table of convergence
@@ -219,6 +219,32 @@ def ablation(results: str | Path, group: str) -> Table:
     return quality(results, plan.ABLATIONS, "mnist", SAMPLES, plan.ABLATION_GROUPS[group][1])
 
 
+def memorization(results: str | Path) -> Table:
+    """How near samples of GLF come to the training set, beside test images and their reconstructions."""
+    kinds, lines, rows = ("sample", "test", "reconstruction"), [], []
+    for data in plan.TABLE_1.rows:
+        found = nearest_distances(results, data)
+        medians = [number([statistics.median(found[kind])]) if found else "–" for kind in kinds]
+        nearer = [f"{_nearer(found['sample'], found[kind]):.2f}" if found else "–" for kind in kinds[1:]]
+        lines.append([data if found else f"{data} ({NOT_RUN})", *medians, *nearer])
+        rows += [read_rows(results, plan.TABLE_1, data)["glf"]] if found else []
+    header = ["data set", "samples", "test images", "reconstructions", "nearer than test", "than reconstructions"]
+    below = [
+        "Median distance of 1,000 images to the nearest training image, on a classifier's features; then, how often a "
+        "sample is nearer to the training images than a test image is, and than the reconstruction of a test image: "
+        "0.5 for images that are like new ones, 1 for copies."
+    ]
+    extents = [f"{row.records[0]['settings']['data']['name']}: {row.extent}" for row in rows]
+    return Table(header, lines, below + ([f"GLF of Table 1; {'; '.join(extents)}."] if extents else []))
+
+
+def _nearer(a: list[float], b: list[float]) -> float:
+    """How often one of ``a`` is below one of ``b``; ties count half."""
+    from scipy.stats import mannwhitneyu
+
+    return 1 - mannwhitneyu(a, b).statistic / (len(a) * len(b))
+
+
 def compute(results: str | Path) -> Table:
     """How long the recorded trainings took, and on what; one that several records share counts once, at the first."""
     records = [
@@ -241,6 +267,7 @@ def compute(results: str | Path) -> Table:
 
 TABLES: dict[str, Callable[[str | Path], Table]] = {
     "compute": compute,
+    "memorization": memorization,
     "first-ranking": lambda results: quality(results, plan.FIRST_RANKING, "mnist", ("FCD", "KID", *SAMPLES[1:])),
     "slide-deck": slide_deck,
     "slide-deck-samples": lambda results: quality(results, plan.SLIDE_DECK, "mnist", SAMPLES),
