@@ -6,6 +6,7 @@ weights of this package lie in ``glf_minimal/weights`` in half precision, with t
 
 import math
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -140,6 +141,8 @@ def save_classifier(classifier: Classifier, path: Path, facts: dict) -> None:
 def load_classifier(data: str) -> tuple[Classifier, dict]:
     """The classifier behind the FCD of a data set, in eval mode, and the facts in the header of its file.
 
+    The facts also say, as "sha256", the digest of the file: other weights give other distances.
+
     Raises:
         MetricError: there is none for this data set.
     """
@@ -154,4 +157,4 @@ def load_classifier(data: str) -> tuple[Classifier, dict]:
     arguments = {name: value for name, value in facts["settings"]["model"].items() if name != "kind"}
     classifier = Classifier(tuple(facts["settings"]["image_shape"]), **arguments)
     load_weights(classifier, cast(tensors, torch.float32), path)
-    return classifier.eval().requires_grad_(False), facts
+    return classifier.eval().requires_grad_(False), facts | {"sha256": sha256(path.read_bytes()).hexdigest()}

@@ -95,7 +95,7 @@ def evaluate_run(
     facts = None
     if isinstance(measures["classifier"], dict):
         _, facts = load_classifier(reference.name)
-        facts = {"data": facts["settings"]["data"]["name"], "accuracy": facts["accuracy"]}
+        facts = {"data": facts["settings"]["data"]["name"]} | {name: facts[name] for name in ("accuracy", "sha256")}
     history = read_tensors(folder / WEIGHTS)[1].get("history")
     if not history:
         raise RunError(f"{folder / WEIGHTS} has no training history; it was not written by a training")

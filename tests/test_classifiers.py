@@ -2,6 +2,7 @@
 
 import shlex
 import tomllib
+from hashlib import sha256
 
 import pytest
 import torch
@@ -135,7 +136,7 @@ def test_round_trip_in_half_precision(classifier_run, digits, tmp_path, monkeypa
     save_classifier(classifier, classifier_path("digits"), facts)
     assert {t.dtype for t in read_tensors(classifier_path("digits"))[0].values()} == {torch.float16, torch.int64}
     again, read = load_classifier("digits")
-    assert read == facts
+    assert read == facts | {"sha256": sha256(classifier_path("digits").read_bytes()).hexdigest()}
     assert not again.training
     assert not any(p.requires_grad for p in again.parameters())
     assert {p.dtype for p in again.parameters()} == {torch.float32}
@@ -159,7 +160,7 @@ def test_installing(classifier_run, data_root, tmp_path, monkeypatch):
     assert not (tmp_path / "weights").exists()
     assert evaluate_classifier(classifier_run, data_root, install=True) == facts
     installed, read = load_classifier("digits")
-    assert read == facts
+    assert facts.items() <= read.items()
     test = load_dataset("digits", "test", data_root)
     assert facts["accuracy"] == accuracy(installed, test) > 0.85
     assert facts["test_images"] == len(test)

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import shlex
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from training_helpers import quick
 
 from glf_minimal import classifiers, fit, load_dataset, storage
 from glf_minimal.catalogue import RECIPES, get_recipe
+from glf_minimal.classifiers import classifier_path
 from glf_minimal.cli import _parse_settings
 from glf_minimal.errors import RunError
 from glf_minimal.evaluation import Protocol
@@ -79,6 +81,7 @@ def test_a_record_holds_what_makes_the_numbers(run, data_root, tmp_path):
     assert content["protocol"] == dataclasses.asdict(PROTOCOL) | {"samples_are": "generated"}
     assert content["classifier"]["data"] == "digits"
     assert content["classifier"]["accuracy"] > 0.85
+    assert content["classifier"]["sha256"] == sha256(classifier_path("digits").read_bytes()).hexdigest()
     assert content["settings"] == RECIPE.settings()
     assert content["built"]["class"] == "GLF"
     assert content["parameters"] == sum(p.numel() for p in load_run(run)[0].parameters())

@@ -8,6 +8,7 @@ from matplotlib.image import imread
 from PIL import Image
 from training_helpers import curve
 
+from glf_minimal.classifiers import load_classifier
 from glf_minimal.reproduction import FIGURES, TABLES, plan, published, tables, write_report
 from glf_minimal.storage import read_json, write_csv, write_json
 
@@ -50,6 +51,8 @@ def test_every_record_is_of_a_planned_cell():
         assert row in {planned.name for planned in plan.EXPERIMENTS[experiment].rows[data]}
         record = read_json(path)
         assert (record["experiment"], record["row"], record["seed"]) == (experiment, row, int(path.stem[5:]))
+        if digest := (record.get("classifier") or {}).get("sha256"):  # older records do not say
+            assert digest == load_classifier(data)[1]["sha256"], f"{path}: measured with another classifier"
 
 
 def test_every_figure_and_table_is_in_the_book():

@@ -246,6 +246,10 @@ def test_learning_curves(fill, classifier_run, data_root, tmp_path, monkeypatch)
     error = record["metrics"]["reconstruction"]["mse_per_image"]
     assert record["curve"][-1]["mse_per_image"] == pytest.approx(error, rel=1e-9)
     assert record["curve"][0]["mse_per_image"] > 1.2 * error
+    assert is_recorded(cell, Path("data/results"))
+    path = cell.record(Path("data/results"))
+    write_json(path, record | {"classifier": record["classifier"] | {"sha256": "of another"}})
+    assert not is_recorded(cell, Path("data/results"))  # its numbers are not those of the classifier at hand
     seconds = [point["seconds"] for point in record["curve"]]
     assert seconds == sorted(seconds)
     assert seconds[-1] == record["training"]["seconds"]
