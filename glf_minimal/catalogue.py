@@ -237,6 +237,16 @@ _QUICK = [
         train=QUICK_TRAIN | {"epochs": 30},
     ),
     Recipe(
+        name="demo",
+        summary="GLF of the page that runs in the browser, small enough for 'glf export'; mnist, minutes on one core",
+        source="this book",
+        data={"name": "mnist"},
+        networks=PAPER_CONV | {"latent_dim": 12, "width": 16, "hidden": 96},
+        flow=PAPER_FLOW,
+        model=_GLF | {"flow_adam": {}},
+        train=QUICK_TRAIN | {"epochs": 6},
+    ),
+    Recipe(
         name="glf-digits",
         summary="GLF on scikit-learn's 8x8 digits, small MLPs, a few seconds: for trying things out",
         source="this book",

@@ -1,4 +1,4 @@
-"""The command line: ``glf`` and recipes, train, sample, evaluate, reproduce or report.
+"""The command line: ``glf`` and recipes, train, sample, export, evaluate, reproduce or report.
 
 torch takes a second to import, so each command imports what it needs when it runs.
 """
@@ -102,6 +102,12 @@ def train(
         typer.echo(f"samples: {out / SAMPLES}")
 
 
+def _file_to_write(out: Path, suffix: str) -> Path:
+    if out.suffix.lower() != suffix or out.is_dir() or not out.parent.is_dir():
+        raise typer.BadParameter(f"{out} is not the path of a {suffix} file in an existing folder", param_hint="--out")
+    return out
+
+
 @app.command()
 def sample(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
@@ -126,9 +132,7 @@ def sample(
     model, _ = load_run(run, device)
     if not isinstance(model, LatentModel):
         raise RunError(f"{run} holds a classifier, which has no samples; give the folder of another run")
-    out = out or run / ("plain-noise.png" if plain_noise else "grid.png")
-    if out.suffix.lower() != ".png" or out.is_dir() or not out.parent.is_dir():
-        raise typer.BadParameter(f"{out} is not the path of a .png file in an existing folder", param_hint="--out")
+    out = _file_to_write(out or run / ("plain-noise.png" if plain_noise else "grid.png"), ".png")
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         if plain_noise:
@@ -138,6 +142,22 @@ def sample(
             images = model.sample(n, temperature, generator)
     save_grid(images, out)
     typer.echo(out)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run of a GLF.")],
+    out: Annotated[Path | None, typer.Option(help="JavaScript file to write.", show_default="RUN/model.js")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Where data is cached.", show_default="$GLF_DATA or data/cache")
+    ] = None,
+) -> None:
+    """Write a run's flow and decoder to a file from which a page in the browser draws samples."""
+    from glf_minimal.export import export_run
+
+    out = _file_to_write(out or run / "model.js", ".js")
+    moved = export_run(run, out, root)
+    typer.echo(f"{out}: {out.stat().st_size / 1000:.0f} kB; rounding moves a pixel in [0, 1] by at most {moved:.1g}")
 
 
 @app.command()
