@@ -100,3 +100,14 @@ def test_verdicts_on_colour_perceptual_losses_and_divergence(records):
     assert judged == "partly"
     assert "β = 1 diverged" in numbers
     assert "β = 10 ended at an NLL of -80 and a reconstruction of 90" in numbers
+
+
+def test_models_are_compared_by_the_same_seeds(records):
+    """A bad second seed of GLF does not count against a rival that has none; real images have no seeds."""
+    records("table-1", "glf", 0, fcd=2.0, epochs=20)
+    records("table-1", "glf", 1, fcd=100.0, epochs=20)
+    records("table-1", "real", 0, fcd=0.1)
+    results = records("table-1", "vae", 0, fcd=3.0, epochs=20)
+    assert "FCD of GLF 2.00; VAE (reduced) 3.00" in claims.CLAIMS[0].judge(results)[1]
+    results = records("table-1", "vae", 1, fcd=5.0, epochs=20)
+    assert "FCD of GLF 51.00; VAE (reduced) 4.00" in claims.CLAIMS[0].judge(results)[1]

@@ -244,3 +244,18 @@ def test_memorization(records):
     assert list(line(table, "mnist").values())[1:] == ["2.00", "5.00", "2.00", "1.00", "0.50"]
     assert list(line(table, "celeba (not run)").values())[1:] == ["–"] * 5
     assert table.notes[-1] == "GLF of Table 1; mnist: reduced: 20 of 100 epochs, 1 seed of 3, CPU."
+
+
+def test_ablations_compare_the_same_seeds(records):
+    """A row that has more seeds shows in the table those that all have, and the rest below it."""
+    records("ablations", "base", 0, fcd=1.0)
+    records("ablations", "base", 1, fcd=3.0)
+    results = records("ablations", "beta-10", 0, fcd=1.5)
+    table = tables.ablation(results, "beta")
+    assert line(table, "GLF, β = 1 (base)")["FCD"] == "1.00"
+    assert line(table, "GLF, β = 10")["FCD"] == "1.50"
+    assert "FCD of GLF, β = 1 (base): 2.00 ± 1.41 over 2 seeds." in table.notes[0]
+    records("ablations", "beta-10", 1, fcd=2.5)
+    table = tables.ablation(results, "beta")
+    assert line(table, "GLF, β = 1 (base)")["FCD"] == "2.00 ± 1.41"
+    assert "over" not in "".join(table.notes)

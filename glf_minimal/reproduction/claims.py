@@ -8,7 +8,7 @@ from pathlib import Path
 
 from glf_minimal.reproduction import plan, published
 from glf_minimal.reproduction.cells import Experiment
-from glf_minimal.reproduction.recorded import RecordedRow, read_rows
+from glf_minimal.reproduction.recorded import RecordedRow, common_seeds, read_rows
 from glf_minimal.reproduction.tables import Table, Text
 
 SUPPORTED, PARTLY, NOT_SUPPORTED, NOT_TESTED = "supported", "partly", "not supported", "not tested"
@@ -45,9 +45,11 @@ def _share(met: list[bool], planned: int) -> str:
 
 
 def _alike(results: str | Path, experiment: Experiment, data: str, like: str) -> dict[str, RecordedRow]:
-    """Those rows that were run in full, or reduced, as the row ``like`` was; others are no match."""
+    """Those rows that were run in full, or reduced, as the row ``like`` was; of them, the seeds that all have."""
     rows = {name: row for name, row in read_rows(results, experiment, data).items() if row.finished}
-    return {name: row for name, row in rows.items() if like in rows and row.reductions == rows[like].reductions}
+    alike = {name: row for name, row in rows.items() if like in rows and row.reductions == rows[like].reductions}
+    seeds = common_seeds(alike.values())
+    return {name: row.of_seeds(seeds) for name, row in alike.items()} if seeds else {}
 
 
 def _made(met: list[bool], planned: int, evidence: list[str]) -> Judgement:

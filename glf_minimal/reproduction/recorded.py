@@ -2,7 +2,8 @@
 
 import json
 import statistics
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glf_minimal.records import read_records
@@ -32,6 +33,15 @@ class RecordedRow:
     def finished(self) -> list[dict]:
         """The records of trainings that did not diverge."""
         return [record for record in self.records if not diverged(record)]
+
+    @property
+    def seeds(self) -> set[int]:
+        """Of the trainings that did not diverge."""
+        return {record["seed"] for record in self.finished}
+
+    def of_seeds(self, seeds: set[int]) -> "RecordedRow":
+        """The same row with the records of these seeds alone."""
+        return replace(self, records=tuple(record for record in self.records if record["seed"] in seeds))
 
     @property
     def reductions(self) -> dict[str, tuple]:
@@ -137,6 +147,14 @@ def _alike(records: list[dict], row: Row) -> tuple[dict, ...]:
         return reduced == "{}", first["settings"]["train"]["epochs"], len(groups[reduced])
 
     return tuple(groups[max(groups, key=rank)])
+
+
+def common_seeds(rows: Iterable[RecordedRow]) -> set[int]:
+    """The seeds that all of these rows have, of those that have any; real images have none.
+
+    A mean over other seeds differs even where the rows do not.
+    """
+    return set.intersection(*([row.seeds for row in rows if row.seeds and not row.row.real] or [set()]))
 
 
 def nearest_distances(results: str | Path, data: str) -> dict[str, list[float]]:

@@ -9,7 +9,15 @@ from pathlib import Path
 from glf_minimal.reproduction import plan, published
 from glf_minimal.reproduction.cells import Experiment, Row
 from glf_minimal.reproduction.published import MARKS, MEANINGS, Published
-from glf_minimal.reproduction.recorded import NOT_RUN, RecordedRow, commands, nearest_distances, notes, read_rows
+from glf_minimal.reproduction.recorded import (
+    NOT_RUN,
+    RecordedRow,
+    commands,
+    common_seeds,
+    nearest_distances,
+    notes,
+    read_rows,
+)
 
 CELEBA_TEST = 19_962  # images of the official split
 LEVELS = (20, 10, 5, 2, 1)  # of FCD, for the table of convergence
@@ -102,11 +110,17 @@ def explanation(columns: tuple[str, ...]) -> str:
 
 
 def quality(
-    results: str | Path, experiment: Experiment, data: str, columns: tuple[str, ...], only: tuple[Row, ...] = ()
+    results: str | Path,
+    experiment: Experiment,
+    data: str,
+    columns: tuple[str, ...],
+    only: tuple[Row, ...] = (),
+    seeds: set[int] | None = None,
 ) -> Table:
-    """The measured columns of an experiment, a line for each row; of ``only`` these rows, with their titles, and
-    without an explanation of the columns."""
+    """The measured columns of an experiment, a line for each row; of ``only`` these rows, with their titles and
+    ``seeds``, and without an explanation of the columns."""
     rows = read_rows(results, experiment, data)
+    rows = rows if seeds is None else {name: row.of_seeds(seeds) for name, row in rows.items()}
     chosen = [RecordedRow(experiment, row, rows[row.name].records) for row in only or experiment.rows[data]]
     lines = []
     for row in chosen:
@@ -215,8 +229,17 @@ def _reached(row: RecordedRow, level: float) -> str:
 
 
 def ablation(results: str | Path, group: str) -> Table:
-    """One question of the ablations."""
-    return quality(results, plan.ABLATIONS, "mnist", SAMPLES, plan.ABLATION_GROUPS[group][1])
+    """One question of the ablations: all rows with the same seeds, and how much further seeds of a row differ."""
+    rows, planned = read_rows(results, plan.ABLATIONS, "mnist"), plan.ABLATION_GROUPS[group][1]
+    seeds = common_seeds(rows[row.name] for row in planned)
+    table = quality(results, plan.ABLATIONS, "mnist", SAMPLES, planned, seeds)
+    more = [RecordedRow(plan.ABLATIONS, row, rows[row.name].records) for row in planned if rows[row.name].seeds - seeds]
+    spreads = [f"{row.title}: {number(row.values('classifier', 'fcd'))} over {len(row.records)} seeds" for row in more]
+    if spreads:
+        table.notes.insert(
+            0, f"To compare like with like, the table has the seeds that all rows have. FCD of {'; '.join(spreads)}."
+        )
+    return table
 
 
 def memorization(results: str | Path) -> Table:
