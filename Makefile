@@ -1,4 +1,4 @@
-# make book   train the quick start and build the book     make test   lint, unit tests, notebooks
+# make book   train the quick start and build the book     make test   lint, unit tests, notebooks, the book in Chromium
 # Both set up .venv first; running them again does only what is left to do.
 
 PYTHON ?= python3

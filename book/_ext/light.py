@@ -30,6 +30,12 @@ UNUSED_FILES = [
     "_static/mathjax/*.js",  # other bundles of the same
 ]
 KEPT_FILES = {"tex-chtml.js"}
+MENDED = {
+    'getItem("mode") || ""': 'getItem("mode") || "auto"',  # what the theme falls back to
+    # A button without a name, and a list whose items are none to a screen reader
+    '<summary><span class="toctree-toggle"': '<summary aria-label="Pages below this one"><span class="toctree-toggle"',
+    '<div role="list" class="citation-list">': '<div class="citation-list">',
+}
 # From a disk a browser does not let the search page read other pages for its summaries.
 NO_SUMMARIES = '\nif (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;\n'
 
@@ -85,7 +91,8 @@ def lighten(app, exception) -> None:
         name = path.relative_to(out).as_posix()
         after = without_unused_scripts(before, name == "search.html")
         after = with_title(with_sized_pictures(after, path.parent), name == HOME)
-        after = after.replace('getItem("mode") || ""', 'getItem("mode") || "auto"')  # what the theme falls back to
+        for theirs, ours in MENDED.items():
+            after = after.replace(theirs, ours)
         if after != before:
             path.write_text(after, encoding="utf-8")
     options = out / "_static" / "documentation_options.js"
