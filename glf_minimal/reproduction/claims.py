@@ -9,7 +9,7 @@ from pathlib import Path
 from glf_minimal.reproduction import plan, published
 from glf_minimal.reproduction.cells import Experiment
 from glf_minimal.reproduction.recorded import RecordedRow, common_seeds, read_rows
-from glf_minimal.reproduction.tables import Table, Text
+from glf_minimal.reproduction.tables import Table, Text, number
 
 SUPPORTED, PARTLY, NOT_SUPPORTED, NOT_TESTED = "supported", "partly", "not supported", "not tested"
 Judgement = tuple[str, str]  # verdict, evidence
@@ -133,10 +133,12 @@ def towards_glf(results: str | Path) -> Judgement:
         return NOT_TESTED, ""
     errors, fcd = [row.test_error for row in chosen], [row.fcd for row in chosen]
     met = [all(abs(b - values[-1]) < abs(a - values[-1]) for a, b in pairwise(values[:-1])) for values in (errors, fcd)]
+    every = read_rows(results, plan.ABLATIONS, "mnist")["base"].values("classifier", "fcd")
+    spread = f" Over {len(every)} seeds GLF's is {number(every)}." if len(every) > 1 else ""
     return _share(met, 2), (
         f"ablations, mnist ({chosen[-1].extent}): β = 1, 10, 100, 400: test error "
         f"{', '.join(f'{v:.2f}' for v in errors[:-1])}, GLF {errors[-1]:.2f}; "
-        f"FCD {', '.join(f'{v:.2f}' for v in fcd[:-1])}, GLF {fcd[-1]:.2f}."
+        f"FCD {', '.join(f'{v:.2f}' for v in fcd[:-1])}, GLF {fcd[-1]:.2f}.{spread}"
     )
 
 

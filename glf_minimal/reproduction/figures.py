@@ -86,7 +86,9 @@ def convergence(results: str | Path, data: str):
             for place, curve in enumerate(row.curves):
                 x, y = ([point[k] for point in curve] for k in (key, "fcd"))
                 axis.plot(x, y, ".-", color=colour, label=row.title if place == 0 else None)
-        axis.set(xlabel="epochs" if key == "epoch" else "seconds of training", ylabel="FCD", yscale="log")
+        axis.set(xlabel="epochs" if key == "epoch" else "seconds of training", ylabel="FCD")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        _logarithmic(axis)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
@@ -141,7 +143,8 @@ def over_beta(results: str | Path, experiment: Experiment, terms: dict[str, str]
             axis.plot(*zip(*points, strict=True) if points else ([], []), ".-", color=colour, label=row.title)
     for axis, title in zip(axes, ("FCD", *terms.values()), strict=True):
         axis.set(title=title, xlabel="epoch", ylabel="nats per image" if title != "FCD" else None)
-    axes[0].set_yscale("log")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    _logarithmic(axes[0])
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
@@ -163,6 +166,15 @@ def ablations(results: str | Path):
         axis.set(title=name.replace("-", " "), xlabel="FCD", ylim=(len(rows) - 0.5, -0.5))
         axis.set_xlim(0, 1.1 * max((max(distances) for distances in values if distances), default=1.0))
     return figure
+
+
+def _logarithmic(axis) -> None:
+    """A logarithmic y axis whose ticks are plain numbers, 2 and not 2 x 10^0."""
+    from matplotlib.ticker import LogFormatter
+
+    axis.set_yscale("log")
+    axis.yaxis.set_major_formatter(LogFormatter())
+    axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
 
 
 def _empty(experiment: Experiment):

@@ -161,11 +161,11 @@ ABLATION_GROUPS: dict[str, tuple[str, tuple[Row, ...]]] = {
         ),
     ),
     "initialization": (
-        "Batch norm inside the coupling networks, and the initialisation at 0.05 · N(0, 1)",
+        "Batch norm inside the coupling networks, and the initialization at 0.05 · N(0, 1)",
         (
             replace(_BASE, title="both (base)"),
             _ablation("no-batch-norm", "without batch norm", {"flow.batch_norm": False}),
-            _ablation("no-small-init", "without the initialisation", {"flow.small_init": False}),
+            _ablation("no-small-init", "without the initialization", {"flow.small_init": False}),
             _ablation("neither", "without either", {"flow.batch_norm": False, "flow.small_init": False}),
         ),
     ),
