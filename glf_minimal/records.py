@@ -129,12 +129,18 @@ def _what_was_trained(folder: Path, config: dict, history: History, options: lis
         "built": config["built"],
         "training": {
             "epochs": len(history),
-            "seconds": round(sum(row["seconds"] for row in history), 1),
-            "last": {name: value for name, value in last.items() if name not in ("seconds", "lr")},
+            **_times(history),
+            "last": {name: value for name, value in last.items() if name not in ("seconds", "cpu_seconds", "lr")},
             "data_sha256": config["data_sha256"],
             **config.get("made_with", {}),
         },
     }
+
+
+def _times(history: History) -> dict[str, float]:
+    """Seconds of these epochs by the clock, and those of the CPU where every epoch says them."""
+    known = [name for name in ("seconds", "cpu_seconds") if all(name in row for row in history)]
+    return {name: round(sum(row[name] for row in history), 1) for name in known}
 
 
 def diverged_run(folder: Path, protocol: Protocol, error: str) -> dict:
@@ -158,10 +164,7 @@ def _curve(
     epochs = sorted(paths)
     weights = (read_tensors(paths[epoch])[0] for epoch in epochs)
     points = learning_curve(model, weights, reference, protocol, load_classifier(reference.name)[0])
-    return [
-        {"epoch": epoch, "seconds": round(sum(row["seconds"] for row in history[:epoch]), 1)} | point
-        for epoch, point in zip(epochs, points, strict=True)
-    ]
+    return [{"epoch": epoch} | _times(history[:epoch]) | point for epoch, point in zip(epochs, points, strict=True)]
 
 
 def table(record: dict) -> list[str]:

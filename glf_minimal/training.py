@@ -222,7 +222,8 @@ class _Loop:
 
     def _epoch(self, stage: str, done: int, length: int, steppers: list[_Stepper], bar: tqdm) -> dict:
         """One pass over the data, after ``done`` of the ``length`` epochs of a stage; gives its row of the history."""
-        started, epoch, config = time.perf_counter(), self.run.epoch, self.config
+        started, computed = time.perf_counter(), time.process_time()
+        epoch, config = self.run.epoch, self.config
         self._set_modes(steppers)
         # Each epoch's random numbers depend on the seed and the epoch alone, so a resumed run repeats them.
         seed = int(np.random.SeedSequence((config.seed, epoch)).generate_state(1)[0])
@@ -243,7 +244,9 @@ class _Loop:
         means = dict(zip(terms, torch.stack(trace).double().mean(0).tolist(), strict=True))
         bar.set_postfix({"epoch": epoch + 1} | {name: f"{mean:.2f}" for name, mean in means.items()})
         row = {"stage": stage, "epoch": epoch + 1, "step": (epoch + 1) * self.steps, "lr": lr}
-        return row | {"seconds": time.perf_counter() - started} | means
+        # The second time leaves out what else the machine did meanwhile; two busy cores count twice.
+        times = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - computed}
+        return row | times | means
 
     def _set_modes(self, steppers: list[_Stepper]) -> None:
         """Train mode for the parts that are trained, eval mode for those that are frozen."""

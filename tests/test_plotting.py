@@ -60,7 +60,7 @@ def test_show_grids_has_a_panel_a_title():
 
 
 def test_training_curves_draw_every_term():
-    bookkeeping = {"step": 1, "lr": 1e-3, "seconds": 1.0}
+    bookkeeping = {"step": 1, "lr": 1e-3, "seconds": 1.0, "cpu_seconds": 1.0}
     history = [
         {"stage": "a", "epoch": 1, **bookkeeping, "loss": 3.0, "recon": 2.0},
         {"stage": "b", "epoch": 2, **bookkeeping, "loss": 1.0, "nll": 5.0},

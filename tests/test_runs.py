@@ -56,7 +56,7 @@ def test_the_files_of_a_run(make_glf, some_digits, tmp_path):
     assert content["note"] == "mine"
     assert content["train"]["epochs"] == 3
     assert content["data_sha256"] == some_digits.digest
-    assert (folder / HISTORY).read_text().startswith("stage,epoch,step,lr,seconds,loss,recon,nll")
+    assert (folder / HISTORY).read_text().startswith("stage,epoch,step,lr,seconds,cpu_seconds,loss,recon,nll")
     assert len((folder / HISTORY).read_text().splitlines()) == 4
     loaded = make_glf(seed=1)
     assert fit(loaded, some_digits, config, folder, settings={"note": "mine"}) == history  # nothing left to do

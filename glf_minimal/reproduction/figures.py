@@ -80,13 +80,14 @@ def convergence(results: str | Path, data: str):
     rows = read_rows(results, plan.CONVERGENCE, data).values()
     if not any(row.curves for row in rows):
         return _empty(plan.CONVERGENCE)
-    figure, axes = panels(2, width=4.6, height=3.4)
-    for axis, key in zip(axes, ("epoch", "seconds"), strict=True):
+    figure, axes = panels(2 if any(row.clock for row in rows) else 1, width=4.6, height=3.4)
+    for axis, x in zip(axes, ("epochs", "seconds of training"), strict=False):
         for colour, row in zip(COLOURS, rows, strict=False):
-            for place, curve in enumerate(row.curves):
-                x, y = ([point[k] for point in curve] for k in (key, "fcd"))
-                axis.plot(x, y, ".-", color=colour, label=row.title if place == 0 else None)
-        axis.set(xlabel="epochs" if key == "epoch" else "seconds of training", ylabel="FCD")
+            key = "epoch" if x == "epochs" else row.clock
+            for place, curve in enumerate(row.curves if key else []):
+                points = [(point[key], point["fcd"]) for point in curve]
+                axis.plot(*zip(*points, strict=True), ".-", color=colour, label=row.title if place == 0 else None)
+        axis.set(xlabel=x, ylabel="FCD")
         axis.xaxis.get_major_locator().set_params(integer=True)
         _logarithmic(axis)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)

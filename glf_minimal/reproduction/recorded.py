@@ -78,11 +78,17 @@ class RecordedRow:
         return " and ".join(sorted({"CPU" if " threads" in name else "GPU" for name in names}))
 
     @property
+    def clock(self) -> str:
+        """Which of the times of its trainings to compare: that of the CPU where they ran on one, as it may have done
+        other work, too. "" where none compares."""
+        clock = {"CPU": "cpu_seconds", "GPU": "seconds"}.get(self.hardware, "")
+        whole = bool(self.finished) and not self.row.real and all(clock in r["training"] for r in self.finished)
+        return clock if whole else ""
+
+    @property
     def seconds(self) -> float | None:
-        """Mean seconds of a training; None where the seeds ran on different kinds of hardware, or for real images."""
-        if not self.finished or self.row.real or " and " in self.hardware:
-            return None
-        return statistics.mean(record["training"]["seconds"] for record in self.finished)
+        """Mean seconds of a training, by ``clock``; None where they do not compare."""
+        return statistics.mean(record["training"][self.clock] for record in self.finished) if self.clock else None
 
     @property
     def extent(self) -> str:

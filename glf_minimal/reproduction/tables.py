@@ -20,6 +20,7 @@ from glf_minimal.reproduction.recorded import (
 )
 
 CELEBA_TEST = 19_962  # images of the official split
+CLOCK = "Seconds on a CPU are those that its cores computed, whatever else the machine did meanwhile."
 LEVELS = (20, 10, 5, 2, 1)  # of FCD, for the table of convergence
 
 
@@ -188,6 +189,8 @@ def table_1(results: str | Path, data: str) -> Table:
         marks |= {reference.status} if reference else set()
     table.header[1:1] = ["FID, paper", "FID, ours"]
     table.header.append("seconds")
+    if any(row.clock == "cpu_seconds" for row in rows):
+        table.notes.append(CLOCK)
     table.notes.append(" ".join(f"{MEANINGS[status]}." for status in MEANINGS if status in marks))
     faces = {record.get("evaluation", {}).get("reference_images") for row in rows for record in row.finished}
     if data == "celeba" and (faces := faces - {None, CELEBA_TEST}):
@@ -212,8 +215,8 @@ def convergence(results: str | Path, data: str) -> Table:
     header = ["model", "stages", "FCD at the end", *(f"FCD ≤ {level}" for level in LEVELS)]
     below = [
         "Epochs, and seconds of training in brackets, to the first snapshot at this FCD or below, means over seeds; a "
-        "dash where not every seed got there. A model of two stages has snapshots of the second only, so it cannot "
-        "reach any level in the first half of its epochs."
+        f"dash where not every seed got there. {CLOCK} A model of two stages has snapshots of the second only, so it "
+        "cannot reach any level in the first half of its epochs."
     ]
     bare = [row.title for row in rows if row and not row.curves]
     below += [f"Recorded without a learning curve: {'; '.join(bare)}."] if bare else []
@@ -224,8 +227,8 @@ def _reached(row: RecordedRow, level: float) -> str:
     firsts = [next((point for point in curve if point["fcd"] <= level), None) for curve in row.curves]
     if not firsts or None in firsts:
         return "–"
-    epochs, seconds = (statistics.mean(point[key] for point in firsts) for key in ("epoch", "seconds"))
-    return f"{epochs:.3g} ({seconds:.0f} s)" if row.seconds is not None else f"{epochs:.3g}"
+    epochs = f"{statistics.mean(point['epoch'] for point in firsts):.3g}"
+    return f"{epochs} ({statistics.mean(point[row.clock] for point in firsts):.0f} s)" if row.clock else epochs
 
 
 def ablation(results: str | Path, group: str) -> Table:
@@ -282,7 +285,10 @@ def compute(results: str | Path) -> Table:
         run = json.dumps([record["recipe"], record["settings"]], sort_keys=True)
         if run not in counted:
             counted.add(run)
-            hours.setdefault((name, record["training"]["hardware"]), []).append(record["training"]["seconds"] / 3600)
+            training = record["training"]
+            clock = "cpu_seconds" if " threads" in training["hardware"] else "seconds"
+            seconds = training.get(clock, training["seconds"])
+            hours.setdefault((name, training["hardware"]), []).append(seconds / 3600)
     lines = [[name, hardware, str(len(runs)), f"{sum(runs):.1f}"] for (name, hardware), runs in hours.items()]
     below = [] if lines else [f"Nothing has been recorded yet: {NOT_RUN}."]
     return Table(["experiment", "hardware", "trainings", "hours"], lines, below, left=2)
