@@ -246,6 +246,9 @@ def reproduce(
     results: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("data/results"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0, …")] = "auto",
     fid: Annotated[bool, typer.Option("--fid", help="Measure FID, too: needs Inception's weights (96 MB).")] = False,
+    inception: Annotated[
+        Path | None, typer.Option(help="FID with Inception's weights from this file, in place of --fid's download.")
+    ] = None,
     root: Annotated[
         Path | None, typer.Option(help="Where data is cached.", show_default="$GLF_DATA or data/cache")
     ] = None,
@@ -262,6 +265,7 @@ def reproduce(
             typer.echo(f"{experiment.name:15} {experiment.title} [{', '.join(experiment.rows)}]")
         return
     chosen = cells(get_experiment(name), dataset, rows, seeds, _parse_settings(settings or []))
+    fid |= inception is not None
     missing = [cell for cell in chosen if not is_recorded(cell, results, fid)]
     if dry_run:
         for cell in missing:
@@ -269,7 +273,8 @@ def reproduce(
         typer.echo(f"{len(chosen) - len(missing)} of {len(chosen)} cells are recorded")
         return
     try:
-        failed = fill(chosen, runs, results, root, device, InceptionFeatures() if fid else None, progress, typer.echo)
+        network = InceptionFeatures(weights=inception) if fid else None
+        failed = fill(chosen, runs, results, root, device, network, progress, typer.echo)
     except KeyboardInterrupt:
         typer.echo("\nstopped; the same command goes on from the last whole epoch", err=True)
         raise typer.Exit(130) from None

@@ -273,6 +273,16 @@ def test_the_command_line(glf, tmp_path, monkeypatch):
     assert "1 of 1 cells failed" in err
 
 
+def test_inceptions_weights_from_a_file(glf, tmp_path, monkeypatch):
+    """Asks for FID, so that what is recorded without it counts as missing; and reads no other weights."""
+    monkeypatch.setitem(EXPERIMENTS, "trial", TRIAL)
+    monkeypatch.chdir(tmp_path)
+    code, _, err = glf("reproduce", "trial", "--rows", "glf", "--inception", "none.pth")
+    assert code == 1
+    assert "none.pth" in err
+    assert not Path("runs").exists()
+
+
 def test_a_divergence_is_a_result(fill):
     """Recorded with the step, the term and the settings; not tried again."""
     (cell,) = cells(TRIAL, rows=["glf"], seeds=1, reduced={"train.epochs": 3, "train.lr": 1e12})
