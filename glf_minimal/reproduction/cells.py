@@ -156,7 +156,7 @@ def cells(
 
 
 def _short(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else json.dumps(value).strip('"')
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value).strip('"').replace("/", "-")
 
 
 def known(name: str, names: dict, kind: str) -> str:

@@ -99,7 +99,8 @@ def pictures_of_glf(results: str | Path, name: str, experiment: Experiment):
     import matplotlib.pyplot as plt
     from matplotlib.image import imread
 
-    found = {data: imread(path) for data in plan.TABLE_1.rows if (path := _beside_glf(results, data, name)).exists()}
+    places = {data: Path(results) / plan.TABLE_1.folder / data / "glf" / f"seed-0-{name}" for data in plan.TABLE_1.rows}
+    found = {data: imread(path) for data, path in places.items() if path.exists()}
     if not found:
         return _empty(experiment)
     heights = [picture.shape[0] / picture.shape[1] for picture in found.values()]
@@ -110,10 +111,6 @@ def pictures_of_glf(results: str | Path, name: str, experiment: Experiment):
         axis.set_title(data, fontsize="small")
         axis.set_axis_off()
     return figure
-
-
-def _beside_glf(results: str | Path, data: str, name: str) -> Path:
-    return Path(results) / plan.TABLE_1.folder / data / "glf" / f"seed-0-{name}"
 
 
 def memorization(results: str | Path):

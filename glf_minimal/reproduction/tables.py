@@ -236,39 +236,34 @@ def ablation(results: str | Path, group: str) -> Table:
     rows, planned = read_rows(results, plan.ABLATIONS, "mnist"), plan.ABLATION_GROUPS[group][1]
     seeds = common_seeds(rows[row.name] for row in planned)
     table = quality(results, plan.ABLATIONS, "mnist", SAMPLES, planned, seeds)
-    more = [RecordedRow(plan.ABLATIONS, row, rows[row.name].records) for row in planned if rows[row.name].seeds - seeds]
-    spreads = [f"{row.title}: {number(row.values('classifier', 'fcd'))} over {len(row.records)} seeds" for row in more]
-    if spreads:
-        table.notes.insert(
-            0, f"To compare like with like, the table has the seeds that all rows have. FCD of {'; '.join(spreads)}."
-        )
+    more = {row.title: rows[row.name].values("classifier", "fcd") for row in planned if rows[row.name].seeds - seeds}
+    if more:
+        spreads = "; ".join(f"{title}: {number(fcd)} over {len(fcd)} seeds" for title, fcd in more.items())
+        table.notes.insert(0, f"Shown are the seeds that all rows have, to compare like with like. FCD of {spreads}.")
     return table
 
 
 def memorization(results: str | Path) -> Table:
     """How near samples of GLF come to the training set, beside test images and their reconstructions."""
-    kinds, lines, rows = ("sample", "test", "reconstruction"), [], []
+    from scipy.stats import mannwhitneyu
+
+    kinds, lines, extents = ("sample", "test", "reconstruction"), [], []
     for data in plan.TABLE_1.rows:
-        found = nearest_distances(results, data)
-        medians = [number([statistics.median(found[kind])]) if found else "–" for kind in kinds]
-        nearer = [f"{_nearer(found['sample'], found[kind]):.2f}" if found else "–" for kind in kinds[1:]]
-        lines.append([data if found else f"{data} ({NOT_RUN})", *medians, *nearer])
-        rows += [read_rows(results, plan.TABLE_1, data)["glf"]] if found else []
+        if not (found := nearest_distances(results, data)):
+            lines.append([f"{data} ({NOT_RUN})", *["–"] * 5])
+            continue
+        medians = [number([statistics.median(found[kind])]) for kind in kinds]
+        pairs = [(found["sample"], found[kind]) for kind in kinds[1:]]
+        nearer = [f"{1 - mannwhitneyu(a, b).statistic / (len(a) * len(b)):.2f}" for a, b in pairs]
+        lines.append([data, *medians, *nearer])
+        extents.append(f"{data}: {read_rows(results, plan.TABLE_1, data)['glf'].extent}")
     header = ["data set", "samples", "test images", "reconstructions", "nearer than test", "than reconstructions"]
     below = [
         "Median distance of 1,000 images to the nearest training image, on a classifier's features; then, how often a "
         "sample is nearer to the training images than a test image is, and than the reconstruction of a test image: "
         "0.5 for images that are like new ones, 1 for copies."
     ]
-    extents = [f"{row.records[0]['settings']['data']['name']}: {row.extent}" for row in rows]
     return Table(header, lines, below + ([f"GLF of Table 1; {'; '.join(extents)}."] if extents else []))
-
-
-def _nearer(a: list[float], b: list[float]) -> float:
-    """How often one of ``a`` is below one of ``b``; ties count half."""
-    from scipy.stats import mannwhitneyu
-
-    return 1 - mannwhitneyu(a, b).statistic / (len(a) * len(b))
 
 
 def compute(results: str | Path) -> Table:
