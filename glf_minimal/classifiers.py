@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from glf_minimal.errors import DataError, MetricError
 from glf_minimal.models.base import Adam, Stage, Trainable, Update
-from glf_minimal.storage import load_weights, read_tensors, write_tensors
+from glf_minimal.storage import DAMAGE, load_weights, read_tensors, write_tensors
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 
@@ -154,7 +154,10 @@ def load_classifier(data: str) -> tuple[Classifier, dict]:
             f"labels, train one ('glf train --recipe classifier-mnist --data …') and 'glf evaluate RUN --install' it"
         )
     tensors, facts = read_tensors(path)
-    arguments = {name: value for name, value in facts["settings"]["model"].items() if name != "kind"}
-    classifier = Classifier(tuple(facts["settings"]["image_shape"]), **arguments)
+    try:
+        arguments = {name: value for name, value in facts["settings"]["model"].items() if name != "kind"}
+        classifier = Classifier(tuple(facts["settings"]["image_shape"]), **arguments)
+    except DAMAGE as error:
+        raise MetricError(f"{path} does not give a classifier ({error}); install this package again") from error
     load_weights(classifier, cast(tensors, torch.float32), path)
     return classifier.eval().requires_grad_(False), facts | {"sha256": sha256(path.read_bytes()).hexdigest()}

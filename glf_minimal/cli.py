@@ -50,7 +50,7 @@ def _parse_settings(assignments: list[str]) -> dict[str, object]:
             raise typer.BadParameter(f"expected NAME=VALUE, got {assignment!r}", param_hint="--set")
         try:
             settings[name] = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # the former also of a number of too many digits
             settings[name] = text
     return settings
 

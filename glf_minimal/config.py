@@ -42,16 +42,14 @@ class TrainConfig:
 
     def __post_init__(self):
         for name, smallest in {"epochs": 1, "batch_size": 1, "halve_every": 1, "seed": 0}.items():
-            if getattr(self, name) < smallest:
-                raise RecipeError(f"{name}: expected at least {smallest}, got {getattr(self, name)}")
+            if not isinstance(value := getattr(self, name), int) or value < smallest:
+                raise RecipeError(f"{name}: expected a whole number, at least {smallest}, got {value!r}")
         if not 0 < self.lr < math.inf:
             raise RecipeError(f"lr: expected a positive number, got {self.lr}")
         if self.seed >= 2**32:
             raise RecipeError(f"seed: expected less than 2^32, got {self.seed}")
-        for name, known in {
-            "schedule": ("constant", "cosine", "halve"),
-            "precision": ("auto", "float32", "bf16"),
-        }.items():
+        options = {"schedule": ("constant", "cosine", "halve"), "precision": ("auto", "float32", "bf16")}
+        for name, known in options.items():
             if getattr(self, name) not in known:
                 raise RecipeError(f"{name}: expected one of {known}, got {getattr(self, name)!r}")
 

@@ -9,18 +9,18 @@ import gzip
 import hashlib
 import http.client
 import os
-import zipfile
-import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from glf_minimal.errors import DataError
-from glf_minimal.storage import atomic
+from glf_minimal.storage import DAMAGE, atomic
 
 SHAPES = {  # height, width, channels
     "mnist-5k": (28, 28, 1),
@@ -32,6 +32,8 @@ SHAPES = {  # height, width, channels
 }
 SPLITS = ("train", "valid", "test")
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # no others: for EPS, Pillow would start Ghostscript
+NOT_A_PICTURE = (*DAMAGE, Image.DecompressionBombError)  # what Pillow raises
 PICTURE_ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 
 
@@ -51,16 +53,20 @@ class ImageDataset:
 
     def __post_init__(self):
         pixels = self.pixels
-        if pixels.ndim != 4 or not len(pixels):
-            raise DataError(f"{self.name}: expected images of shape (N, C, H, W), N > 0; got {tuple(pixels.shape)}")
+        if not isinstance(pixels, Tensor) or pixels.ndim != 4 or not pixels.numel():
+            got = tuple(pixels.shape) if isinstance(pixels, Tensor) else type(pixels).__name__
+            raise DataError(f"{self.name}: expected a tensor of images of shape (N, C, H, W), N > 0; got {got}")
         if pixels.dtype != torch.uint8:
-            if not pixels.is_floating_point():
+            if pixels.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
                 raise DataError(f"{self.name}: expected uint8 or float images, got {pixels.dtype}")
             low, high = pixels.min().item(), pixels.max().item()
             if not (low >= 0 and high <= 1):  # also true of NaN
                 raise DataError(f"{self.name}: float images must lie in [0, 1]; these go from {low:g} to {high:g}")
-        if self.labels is not None and len(self.labels) != len(pixels):
-            raise DataError(f"{self.name}: {len(pixels)} images but {len(self.labels)} labels")
+        if self.labels is not None:
+            shape, dtype = np.shape(self.labels), getattr(self.labels, "dtype", type(self.labels).__name__)
+            if dtype != torch.int64 or len(shape) not in (1, 2) or shape[0] != len(pixels):
+                got = f"{len(pixels)} images but {' x '.join(map(str, shape))} labels ({dtype})"
+                raise DataError(f"{self.name}: {got}; expected a tensor of int64, (N,) or (N, K)")
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -73,8 +79,8 @@ class ImageDataset:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the pixels: says whether two runs had the same data."""
-        pixels = np.ascontiguousarray(self.pixels.cpu().numpy())
-        return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+        pixels = self.pixels.detach().cpu().contiguous().view(torch.uint8).numpy()  # numpy has no bfloat16
+        return hashlib.sha256(repr(tuple(self.pixels.shape)).encode() + pixels.tobytes()).hexdigest()
 
     def batch(self, index: Tensor | slice) -> Tensor:
         """Images at these places: float32 in [0, 1], (B, C, H, W), on the device of the data."""
@@ -122,13 +128,13 @@ def load_dataset(
     Raises:
         DataError: unknown name or split, no network, damaged cache, pictures of different sizes.
     """
-    if name.startswith("folder:"):
+    if isinstance(name, str) and name.startswith("folder:"):
         if split not in ("train", "test"):
             raise DataError(f"split: a folder of pictures has 'train' and 'test', got {split!r}")
         if name == "folder:":
             raise DataError("folder: the path is missing; give folder:PATH, or folder:. for the current folder")
         return _folder(Path(name.removeprefix("folder:")), split, image_size)
-    if name not in SHAPES:
+    if name not in [*SHAPES]:
         raise DataError(f"unknown data set {name!r}; known: {', '.join(SHAPES)}, and folder:PATH for your own pictures")
     splits = SPLITS if name == "celeba" else ("train", "test")
     if split not in splits:
@@ -137,11 +143,12 @@ def load_dataset(
         raise DataError(f"image_size is for folder:PATH; {name} has pictures of {SHAPES[name][0]} pixels")
     root = default_root() if root is None else Path(root)
     cache = root / f"{name}-{split}.npz"
-    if not cache.exists():
+    if not os.path.exists(cache):  # noqa: PTH110 (which does not raise where the name is too long)
         images, labels = _fetch(name, split, root)
+        _check(images, labels, name, f"the source of {name}", f"install its package or delete {root / 'downloads'}")
         try:
             root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise DataError(f"cannot make the folder {root} ({error}); set another root") from error
         with atomic(cache) as temporary, open(temporary, "wb") as file:
             np.savez(file, images=images, labels=labels)
@@ -153,14 +160,20 @@ def _read_cache(path: Path, name: str) -> ImageDataset:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             images, labels = arrays["images"], arrays["labels"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGE as error:
         raise DataError(f"the cache file {path} is damaged ({error}); delete it and run again") from error
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != SHAPES[name]:
-        raise DataError(
-            f"the cache file {path} holds {images.dtype} {images.shape}, expected uint8 (N, *{SHAPES[name]}); "
-            f"delete it and run again"
-        )
+    _check(images, labels, name, f"the cache file {path}", "delete it and run again")
     return ImageDataset(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels), name)
+
+
+def _check(images: np.ndarray, labels: np.ndarray, name: str, source: str, remedy: str) -> None:
+    """See that arrays are what a cache file has."""
+    of_kind = images.dtype == np.uint8 and labels.dtype == np.int64 and labels.ndim in (1, 2)
+    of_shape = images.shape == (*labels.shape[:1], *SHAPES[name]) and labels.size > 0
+    if not (of_kind and of_shape and 0 <= labels.min() <= labels.max() <= 9):
+        got = f"{images.dtype} {images.shape} and labels {labels.dtype} {labels.shape}"
+        expected = f"uint8 (N, *{SHAPES[name]}) and labels int64 (N,) or (N, K), N > 0, from 0 to 9"
+        raise DataError(f"{source} holds {got}, expected {expected}; {remedy}")
 
 
 def _fetch(name: str, split: str, root: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -168,7 +181,10 @@ def _fetch(name: str, split: str, root: Path) -> tuple[np.ndarray, np.ndarray]:
     if name in ("mnist-5k", "digits"):
         return _packaged(name, split)
     if name == "fashion-mnist" and DEBIAN_FASHION_MNIST.is_dir():
-        return _idx(DEBIAN_FASHION_MNIST, {"train": "train", "test": "t10k"}[split])
+        try:
+            return _idx(DEBIAN_FASHION_MNIST, {"train": "train", "test": "t10k"}[split])
+        except DAMAGE as error:
+            raise DataError(f"{DEBIAN_FASHION_MNIST} is damaged ({error}); install its package again") from error
     return _torchvision(name, split, root)
 
 
@@ -213,31 +229,31 @@ def _torchvision(name: str, split: str, root: Path) -> tuple[np.ndarray, np.ndar
             return images, faces.attr.numpy().astype(np.int64)
         kind = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST, "cifar10": datasets.CIFAR10}[name]
         data = kind(str(downloads), train=split == "train", download=True)
-    except (
-        OSError,
-        RuntimeError,
-        http.client.HTTPException,
-    ) as error:  # a failed download can be any of these
+    except (*DAMAGE, http.client.HTTPException) as error:  # of a download that failed, or of damaged files
         hint = " or, on Debian, 'apt install dataset-fashion-mnist'" if name == "fashion-mnist" else ""
-        reason = str(error).strip().splitlines()[0]
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise DataError(
             f"{name} is not in {root} and could not be downloaded ({reason}); connect to the network, "
-            f"put {name}-{split}.npz there{hint}, or use mnist-5k, which needs no network"
+            f"put {name}-{split}.npz there{hint}, delete what is damaged in {downloads}, "
+            f"or use mnist-5k, which needs no network"
         ) from error
     return np.asarray(data.data).reshape(-1, *SHAPES[name]), np.asarray(data.targets, np.int64)
 
 
+def pictures_in(paths: Iterable[Path]) -> list[Path]:
+    """Pictures by name; with links that lead nowhere, which opening reports, and without folders and pipes."""
+    return sorted(p for p in paths if p.suffix.lower() in PICTURE_ENDINGS and (p.is_file() or not p.exists()))
+
+
 def _folder(path: Path, split: str, image_size: int | None) -> ImageDataset:
     """Pictures of one folder, in the order of their names; grey if all are grey, else RGB."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112 (which does not raise where the name is too long)
         raise DataError(f"folder: {path} is not a folder")
     if image_size is not None and (type(image_size) is not int or image_size < 1):
         raise DataError(f"image_size: expected a whole number of pixels, at least 1; got {image_size!r}")
     has_splits = (path / "train").is_dir() and (path / "test").is_dir()
     source = path / split if has_splits else path
-    files = sorted(f for f in source.rglob("*") if f.suffix.lower() in PICTURE_ENDINGS and f.is_file())
+    files = pictures_in(source.rglob("*"))
     if not has_splits:
         files = [f for i, f in enumerate(files) if (i % 10 == 9) == (split == "test")]
     if not files:
@@ -245,12 +261,14 @@ def _folder(path: Path, split: str, image_size: int | None) -> ImageDataset:
     pictures = []
     for file in files:
         try:
-            with Image.open(file) as picture:
+            with Image.open(file, formats=PICTURE_FORMATS) as picture:
+                if picture.mode in ("I", "F"):  # conversion would clip these
+                    raise ValueError("it has 32 bits a channel, expected 8 or 16")
                 if picture.mode.startswith("I;16"):
                     picture = picture.convert("I").point(lambda v: v / 257)  # 16 bits to 8
                 grey = picture.mode in ("1", "L", "I")
                 picture = ImageOps.exif_transpose(picture).convert("L" if grey else "RGB")
-        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        except NOT_A_PICTURE as error:
             raise DataError(f"folder: cannot read the picture {file} ({error}); repair or remove it") from error
         if image_size is not None:
             picture = ImageOps.fit(picture, (image_size, image_size), Image.Resampling.LANCZOS)

@@ -2,7 +2,10 @@
 
 
 class GLFError(Exception):
-    """Base of the errors below."""
+    """Base of the errors below. Its text is one line, also where it quotes another error or a name of several."""
+
+    def __str__(self) -> str:
+        return " ".join(super().__str__().splitlines())
 
 
 class DataError(GLFError, ValueError):

@@ -34,7 +34,7 @@ from glf_minimal.models import (
 from glf_minimal.networks import Shape, conv_decoder, conv_encoder, mlp, mlp_decoder, mlp_encoder
 from glf_minimal.recipes import Recipe
 from glf_minimal.runs import CONFIG, WEIGHTS, History
-from glf_minimal.storage import load_weights, read_json, read_tensors
+from glf_minimal.storage import DAMAGE, load_weights, read_json, read_tensors
 from glf_minimal.training import fit
 
 NETWORKS = {"conv": (conv_encoder, conv_decoder), "mlp": (mlp_encoder, mlp_decoder)}
@@ -145,13 +145,13 @@ def build_model(settings: dict[str, dict], image_shape: Shape, seed: int = 0) ->
             return build(settings, image_shape, arguments)
         except RecipeError:
             raise
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except DAMAGE as error:
             raise RecipeError(f"the settings do not give a model: {error}") from error
 
 
 def load_data(settings: dict, split: str, root: str | Path | None = None) -> ImageDataset:
     """A split of the data set that the group "data" of a recipe's settings describes; only "train" is limited."""
-    data, limit = load_dataset(settings["name"], split, root, settings.get("image_size")), settings.get("limit")
+    data, limit = load_dataset(settings.get("name"), split, root, settings.get("image_size")), settings.get("limit")
     if limit is not None and (type(limit) is not int or limit < 1):
         raise RecipeError(f"data.limit: expected a positive number of images, got {limit!r}")
     if limit is not None and split == "train":
@@ -189,6 +189,7 @@ def read_config(folder: Path) -> dict:
     """The ``config.json`` of a run, or RunError where it does not say how to build the model."""
     config = read_json(folder / CONFIG)
     missing = [group for group in GROUPS if not isinstance(config.get(group), dict)]
+    missing += [name for name in ("built", "data_sha256") if name not in config]
     if missing:
         raise RunError(
             f"{folder / CONFIG} has no settings for {', '.join(missing)}, so the model cannot be built from it; load a "
@@ -204,7 +205,7 @@ def load_run(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Tr
     tensors, _ = read_tensors(folder / WEIGHTS)
     try:
         model = build_model(config, tuple(config["image_shape"]))
-    except KeyError as error:
-        raise RecipeError(f"{folder / CONFIG} has no {error}") from error
+    except (KeyError, TypeError, RecipeError) as error:
+        raise RecipeError(f"{folder / CONFIG} does not give a model ({error}); train the run again") from error
     load_weights(model, tensors, folder / WEIGHTS)
     return model.to(device).eval(), config

@@ -2,7 +2,6 @@
 
 import http.client
 import importlib
-import pickle
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glf_minimal.data import PICTURE_ENDINGS, ImageDataset
+from glf_minimal.data import NOT_A_PICTURE, PICTURE_ENDINGS, PICTURE_FORMATS, ImageDataset, pictures_in
 from glf_minimal.errors import DataError, MetricError
-from glf_minimal.storage import read_pretrained
+from glf_minimal.storage import DAMAGE, read_pretrained
 
 
 def require(module: str, package: str) -> ModuleType:
@@ -80,7 +79,7 @@ def _inception_weights(path: str | Path | None, url: str) -> dict[str, Tensor]:
             return torch.hub.load_state_dict_from_url(url, None, "cpu", False, check_hash=True, weights_only=True)
         return read_pretrained(Path(path))
     # Whatever a broken connection or a damaged file in the cache can raise, and what read_pretrained does.
-    except (OSError, RuntimeError, EOFError, http.client.HTTPException, pickle.PickleError) as error:
+    except (*DAMAGE, http.client.HTTPException) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         what = "cannot download FID's Inception weights" if path is None else f"weights: cannot read {path}"
         raise MetricError(
@@ -108,17 +107,17 @@ def folder_batches(path: str | Path, batch_size: int = 50) -> Iterator[Tensor]:
     path = Path(path)
     if not path.is_dir():
         raise DataError(f"folder: {path} is not a folder")
-    files = sorted(f for f in path.iterdir() if f.suffix.lower() in PICTURE_ENDINGS and f.is_file())
+    files = pictures_in(path.iterdir())
     if not files:
         raise DataError(f"folder: no pictures in {path} itself ({', '.join(sorted(PICTURE_ENDINGS))})")
     size, batch = None, []
     for i, file in enumerate(files):
         try:
-            with Image.open(file) as picture:
+            with Image.open(file, formats=PICTURE_FORMATS) as picture:
                 if picture.mode[0] in "IF":  # conversion would clip these to white
-                    raise DataError(f"folder: {file} has more than 8 bits a channel; convert it to 8")
+                    raise ValueError(f"{file.name} has more than 8 bits a channel; convert it to 8")
                 batch.append(np.asarray(picture.convert("RGB")))
-        except (OSError, SyntaxError) as error:
+        except NOT_A_PICTURE as error:
             raise DataError(f"folder: cannot read the picture {file} ({error}); repair or remove it") from error
         size = size or picture.size
         if picture.size != size:

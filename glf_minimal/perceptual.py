@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glf_minimal.errors import RecipeError
-from glf_minimal.storage import load_weights, read_pretrained
+from glf_minimal.storage import DAMAGE, load_weights, read_pretrained
 
 # Which entries of the network's ``features`` are compared: for VGG16 the authors' choice, with one more from 64 pixels
 # on; for SqueezeNet the last layer before each pooling, and the last fire module but one.
@@ -41,7 +41,7 @@ def load_features(network: str, weights: str | Path | None = None) -> nn.Sequent
     if weights is None:
         try:
             tensors = known.get_state_dict(progress=False, check_hash=True, weights_only=True)
-        except (OSError, RuntimeError) as error:
+        except DAMAGE as error:
             file = Path(torch.hub.get_dir()) / "checkpoints" / known.url.rsplit("/", 1)[1]
             raise RecipeError(
                 f"the ImageNet weights of {network} could not be downloaded ({error}); connect to the network, put "
@@ -52,7 +52,8 @@ def load_features(network: str, weights: str | Path | None = None) -> nn.Sequent
     with torch.device("meta"):
         features = make().features
     features = features.to_empty(device="cpu")
-    own = {name.removeprefix("features."): t for name, t in tensors.items() if name.startswith("features.")}
+    found = tensors.items() if isinstance(tensors, dict) else ()
+    own = {str(name).removeprefix("features."): t for name, t in found if str(name).startswith("features.")}
     load_weights(features, own, Path(weights or known.url))
     return features.requires_grad_(False).eval()
 

@@ -191,7 +191,7 @@ def write_record(record: dict, run: Path, results: Path, experiment: str, row: s
     if not record["commands"]:
         raise RunError(f"no recipe of the catalogue makes {run} again, so there are no commands to record")
     data = record["settings"]["data"]["name"].replace(":", "-").replace("/", "-")
-    path = results / experiment / data / row / f"seed-{record['seed']}.json"
+    path = _path(results, experiment, data, row, f"seed-{record['seed']}.json")
     names = {".png": SAMPLES, ".csv": HISTORY} if record["protocol"]["samples_are"] == "generated" else {}
     if record["protocol"]["samples_are"] == "none" and (run / HISTORY).exists():  # diverged, after a checkpoint
         names = {".csv": HISTORY}
@@ -206,11 +206,20 @@ def write_record(record: dict, run: Path, results: Path, experiment: str, row: s
     return path
 
 
+def _path(results: str | Path, *names: str) -> Path:
+    """A path in the folder of the records, or RunError for a name that leads out of it."""
+    for name in names:
+        if name in ("", ".", "..") or "/" in name or "\0" in name:
+            raise RunError(f"expected the name of an experiment, a data set or a row, without '/'; got {name!r}")
+    return Path(results, *names)
+
+
 def read_record(path: Path) -> dict:
     """The content of one record; RunError where it is damaged."""
     remedy = "delete it and run 'glf reproduce' again"
     record = read_json(path, remedy)
-    missing = [name for name in ("settings", "metrics", "protocol", "training", "seed") if name not in record]
+    kinds = dict.fromkeys(("settings", "metrics", "protocol", "training"), dict) | {"seed": int}
+    missing = [name for name, kind in kinds.items() if not isinstance(record.get(name), kind)]
     if missing:
         raise RunError(f"{path} is damaged (no {missing[0]}); {remedy}")
     return record
@@ -224,7 +233,7 @@ def read_records(results: str | Path, experiment: str, data: str) -> dict[str, l
     Raises:
         RunError: no such experiment.
     """
-    folder, records = Path(results) / experiment / data, {}
+    folder, records = _path(results, experiment, data), {}
     for path in sorted(folder.glob("*/seed-*.json"), key=lambda path: (path.parent.name, len(path.name), path.name)):
         history = read_csv(beside) if (beside := path.with_suffix(".csv")).exists() else []
         records.setdefault(path.parent.name, []).append(read_record(path) | {"history": history})

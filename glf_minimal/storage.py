@@ -5,10 +5,16 @@ Tensors are kept as safetensors, everything else as JSON or CSV.
 
 import csv
 import json
+import lzma
 import os
 import pickle
+import struct
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -18,6 +24,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from glf_minimal.errors import RunError
+
+# What zipfile, numpy, Pillow, pickle, csv and safetensors raise on damaged files; none of them has a list of its own.
+DAMAGE = (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError)
+DAMAGE += (SyntaxError, TypeError, ValueError, csv.Error, lzma.LZMAError, pickle.PickleError, struct.error)
+DAMAGE += (tokenize.TokenError, zipfile.BadZipFile, zlib.error, SafetensorError)
 
 
 @contextmanager
@@ -74,10 +85,10 @@ def read_json(path: Path, remedy: str = "train the run again") -> dict:
         content = json.loads(path.read_text())
     except OSError as error:
         raise RunError(f"cannot read {path} ({error.strerror}); is {path.parent} the folder of a run?") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # the latter where it is nested too deep
         raise RunError(f"{path} is damaged ({error}); {remedy}") from error
     if not isinstance(content, dict):
-        raise RunError(f"{path} holds a JSON {type(content).__name__}, expected an object")
+        raise RunError(f"{path} holds a JSON {type(content).__name__}, expected an object; {remedy}")
     return content
 
 
@@ -101,16 +112,35 @@ def read_csv(path: Path) -> list[dict]:
                 pass
         return text
 
-    with open(path, newline="") as file:
-        return [{key: value(text) for key, text in row.items() if text} for row in csv.DictReader(file)]
+    try:
+        with open(path, newline="") as file:
+            table = list(csv.DictReader(file))
+        if any(None in row or None in row.values() for row in table):
+            raise ValueError("its rows differ in length")
+        rows = [{key: value(text) for key, text in row.items() if text} for row in table]
+        if len({(key, isinstance(entry, str)) for row in rows for key, entry in row.items()}) > len(set().union(*rows)):
+            raise ValueError("one of its columns has words and numbers")
+        return rows
+    except DAMAGE as error:
+        raise RunError(f"{path} is damaged ({error}); delete it and make it again") from error
+
+
+def _digest(tensors: dict[str, Tensor], metadata: dict) -> str:
+    """SHA-256 of names, shapes, types and content."""
+    digest = sha256(json.dumps(metadata).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict | None = None) -> None:
     """Write named tensors and a JSON-able ``metadata`` into one safetensors file."""
     # A contiguous copy on the CPU each: safetensors takes neither channels_last nor shared memory.
     tensors = {name: torch.empty(t.shape, dtype=t.dtype).copy_(t) for name, t in tensors.items()}
+    metadata = metadata or {}
     with atomic(path) as temporary:
-        save_file(tensors, temporary, {"glf_minimal": json.dumps(metadata or {})})
+        save_file(tensors, temporary, {"glf_minimal": json.dumps(metadata | {"digest": _digest(tensors, metadata)})})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -119,12 +149,16 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
         raise RunError(f"{path} does not exist; is {path.parent} the folder of a finished run?")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = (file.metadata() or {}).get("glf_minimal", "{}")
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata)  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError) as error:
+            metadata = json.loads((file.metadata() or {}).get("glf_minimal", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        digest = metadata.pop("digest", None)  # files of older versions have none
+        if digest not in (None, _digest(tensors, metadata)):
+            raise ValueError("its content is not what its digest says")
+        return tensors, metadata
+    except DAMAGE as error:
         raise RunError(
-            f"{path} is not an undamaged safetensors file ({error}); pickled .pt or .ckpt files are refused, "
-            f"as loading one can run code from it"
+            f"{path} is not an undamaged safetensors file ({error}); delete it and train again; pickled .pt or .ckpt "
+            f"files are refused, as loading one can run code from it"
         ) from error
 
 
@@ -134,8 +168,7 @@ def read_pretrained(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    # whatever a missing or damaged file can raise
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+    except DAMAGE as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise RunError(f"cannot read weights from {path} ({reason}); give a .safetensors or .pth file") from error
 
