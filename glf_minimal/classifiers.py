@@ -138,6 +138,24 @@ def save_classifier(classifier: Classifier, path: Path, facts: dict) -> None:
     write_tensors(path, cast(classifier.state_dict(), torch.float16), facts)
 
 
+def _weights_file(data: str) -> Path:
+    """``classifier_path``, where there is a file; binarized images have the classifier of the grey ones."""
+    data = data.removesuffix(" (binary)")
+    path = classifier_path(data)
+    if not path.is_file():
+        known = sorted(p.stem.removeprefix("classifier-") for p in WEIGHTS_FOLDER.glob("classifier-*.safetensors"))
+        raise MetricError(
+            f"there is no classifier for {data}, and so no FCD, only for {', '.join(known) or 'no data set'}; with "
+            f"labels, train one ('glf train --recipe classifier-mnist --data …') and 'glf evaluate RUN --install' it"
+        )
+    return path
+
+
+def classifier_digest(data: str) -> str:
+    """SHA-256 of the file of a data set's classifier; MetricError where there is none."""
+    return sha256(_weights_file(data).read_bytes()).hexdigest()
+
+
 def load_classifier(data: str) -> tuple[Classifier, dict]:
     """The classifier behind the FCD of a data set, in eval mode, and the facts in the header of its file.
 
@@ -146,13 +164,7 @@ def load_classifier(data: str) -> tuple[Classifier, dict]:
     Raises:
         MetricError: there is none for this data set.
     """
-    path = classifier_path(data)
-    if not path.is_file():
-        known = sorted(p.stem.removeprefix("classifier-") for p in WEIGHTS_FOLDER.glob("classifier-*.safetensors"))
-        raise MetricError(
-            f"there is no classifier for {data}, and so no FCD, only for {', '.join(known) or 'no data set'}; with "
-            f"labels, train one ('glf train --recipe classifier-mnist --data …') and 'glf evaluate RUN --install' it"
-        )
+    path = _weights_file(data)
     tensors, facts = read_tensors(path)
     try:
         arguments = {name: value for name, value in facts["settings"]["model"].items() if name != "kind"}
@@ -160,4 +172,4 @@ def load_classifier(data: str) -> tuple[Classifier, dict]:
     except DAMAGE as error:
         raise MetricError(f"{path} does not give a classifier ({error}); install this package again") from error
     load_weights(classifier, cast(tensors, torch.float32), path)
-    return classifier.eval().requires_grad_(False), facts | {"sha256": sha256(path.read_bytes()).hexdigest()}
+    return classifier.eval().requires_grad_(False), facts | {"sha256": classifier_digest(data)}

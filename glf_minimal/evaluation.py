@@ -195,7 +195,7 @@ def evaluate(
     measures: dict[str, dict | str] = {}
     try:
         if classifier is None:
-            classifier, _ = load_classifier(reference.name.removesuffix(" (binary)"))
+            classifier, _ = load_classifier(reference.name)
     except MetricError as error:
         measures["classifier"] = f"not run: {error}"
     else:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from programs import chromium
 from torch import nn
 
 from glf_minimal import export
@@ -61,7 +62,7 @@ def javascript(tmp_path_factory):
 
     Under node or, without it, in headless Chromium, where the scripts are loaded from files as the page loads them.
     """
-    node, chromium = shutil.which("node"), shutil.which("chromium") or shutil.which("chromium-browser")
+    node, browser = shutil.which("node"), chromium()
     folder = tmp_path_factory.mktemp("javascript")
 
     def evaluate(model_file, code, given=None):
@@ -73,14 +74,14 @@ def javascript(tmp_path_factory):
             path = folder / "test.js"
             path.write_text(f"{imports}; console.log(JSON.stringify((() => {{ {body} }})()))")
             text = subprocess.run([node, path], capture_output=True, text=True, check=True).stdout
-        elif chromium:
+        elif browser:
             scripts = "".join(f'<script src="{path.as_uri()}"></script>' for path in (model_file, SCRIPT))
             path = folder / "test.html"
             path.write_text(
                 f"{scripts}<pre></pre><script>document.querySelector('pre').textContent = "
                 f"JSON.stringify((() => {{ {body} }})())</script>"
             )
-            command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", path.as_uri()]
+            command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", path.as_uri()]
             page = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             text = re.search("<pre>(.*)</pre>", page)[1]
         else:

@@ -77,7 +77,7 @@ def write_neighbours(
     samples = list(generate(model, Protocol(samples=images)))
     looked_at = {"sample": samples, "test": test, "reconstruction": [model.reconstruct(x) for x in test]}
 
-    classifier, _ = load_classifier(held_out.name.removesuffix(" (binary)"))
+    classifier, _ = load_classifier(held_out.name)
     known = extract(classifier, (data.batch(batch) for batch in torch.arange(len(data)).split(500)), device)
     found = {kind: _nearest(extract(classifier, batches, device), known) for kind, batches in looked_at.items()}
     rows = [{"image": kind, "distance": f"{d:.3f}"} for kind, (distances, _) in found.items() for d in distances]

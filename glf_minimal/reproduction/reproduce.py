@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from glf_minimal.classifiers import load_classifier
+from glf_minimal.classifiers import classifier_digest
 from glf_minimal.config import pick_device
 from glf_minimal.errors import DivergenceError, GLFError, RunError
 from glf_minimal.experiments import train_recipe
@@ -45,15 +45,12 @@ def is_recorded(cell: Cell, results: Path, fid: bool = False) -> bool:
     protocol = asdict(cell.protocol) | {"samples_are": samples_are, "binarize": record["protocol"]["binarize"]}
     classified = isinstance(record["metrics"]["classifier"], dict)
     curve = not (wanted["train"]["snapshots"] and classified and not cell.row.real) or "curve" in record
-    if classified and record["classifier"].get("sha256") not in (None, _digest(cell)):  # older records do not say
+    digest = record["classifier"].get("sha256") if classified else None  # older records do not say
+    if digest and digest != classifier_digest(cell.data):
         return False  # another classifier has taken the place of the one that measured it
     measured = not fid or isinstance(record["metrics"]["inception"], dict)
     whole = all(extra.exists() for extra in cell.extras(results).values())
     return record["protocol"] == protocol and curve and measured and whole
-
-
-def _digest(cell: Cell) -> str:
-    return load_classifier(cell.data)[1]["sha256"]
 
 
 def reproduce(

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from browsing import DESKTOP, PAGES, PHONE, ROOT, visit
-
-CHROMIUM = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"]
+from programs import chromium
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +32,7 @@ def book(tmp_path_factory):
 def browser():
     """Headless Chromium. Of a module and not of the session, as its event loop would be in the way of other tests'."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[test]'")
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
+    path = chromium()
     if not path:
         pytest.skip("Chromium is not installed (apt-get install chromium); CHROMIUM=path says where it is")
     with playwright.sync_playwright() as p:
