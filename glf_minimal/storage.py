@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, load_file, save_file
 from torch import Tensor, nn
 
 from glf_minimal.errors import RunError
@@ -148,9 +148,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     if not path.is_file():
         raise RunError(f"{path} does not exist; is {path.parent} the folder of a finished run?")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {}).get("glf_minimal", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        # Read at once: safe_open opens a file twice, and a running training may put another in its place in between.
+        content = path.read_bytes()
+        tensors = load(content)  # first, as it checks the header
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata = json.loads(header.get("__metadata__", {}).get("glf_minimal", "{}"))
         digest = metadata.pop("digest", None)  # files of older versions have none
         if digest not in (None, _digest(tensors, metadata)):
             raise ValueError("its content is not what its digest says")

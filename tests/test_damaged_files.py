@@ -1,6 +1,8 @@
 """Damaged runs, records and weights: one sentence that names the file, or what was in it before."""
 
 import json
+import subprocess
+import sys
 from hashlib import sha256
 
 import pytest
@@ -66,6 +68,35 @@ def test_a_flipped_bit_of_a_weight_is_seen(tmp_path, bit):
     path.write_bytes(content)
     with pytest.raises(RunError, match="its content is not what its digest says"):
         read_tensors(path)
+
+
+KEEP_WRITING = """
+import sys
+from pathlib import Path
+import torch
+from glf_minimal.storage import write_tensors
+while True:
+    for epoch in range(2):
+        write_tensors(Path(sys.argv[1]), {"weight": torch.full((1000 + 500 * epoch,), 1.0)}, {"epoch": epoch})
+"""
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_whole(tmp_path):
+    """As beside a running training: the old file or the new one, never the header of one with the rest of the other."""
+    path = tmp_path / "checkpoint.safetensors"
+    writer = subprocess.Popen([sys.executable, "-c", KEEP_WRITING, path])
+    try:
+        while not path.exists():
+            assert writer.poll() is None
+        seen = set()
+        for _ in range(4000):
+            tensors, metadata = read_tensors(path)
+            seen.add(metadata["epoch"])
+            assert len(tensors["weight"]) == 1000 + 500 * metadata["epoch"]
+        assert seen == {0, 1}
+    finally:
+        writer.kill()
+        writer.wait()
 
 
 def test_files_of_older_versions_have_no_digest():
