@@ -107,10 +107,10 @@ class Classifier(Trainable):
         """Zoom, shift and mirror each image at random; nothing moves where all three are off."""
         if self.zoom == 1 and self.shift == 0 and not self.flip:
             return x
-        n = len(x)
-        scale = torch.exp(-torch.rand(n, device=x.device) * math.log(self.zoom))
-        sign = 1.0 - 2.0 * (torch.rand(n, device=x.device) < 0.5) if self.flip else torch.ones_like(scale)
-        offset = (2 * torch.rand(n, 2, 1, device=x.device) - 1) * 2 * self.shift
+        n, like = len(x), {"device": x.device, "dtype": x.dtype}
+        scale = torch.exp(-torch.rand(n, **like) * math.log(self.zoom))
+        sign = 1.0 - 2.0 * (torch.rand(n, **like) < 0.5) if self.flip else torch.ones_like(scale)
+        offset = (2 * torch.rand(n, 2, 1, **like) - 1) * 2 * self.shift
         matrix = torch.diag_embed(torch.stack([scale * sign, scale], dim=1))
         grid = F.affine_grid(torch.cat([matrix, offset], dim=2).to(x.dtype), list(x.shape), align_corners=False)
         return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)

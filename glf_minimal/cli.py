@@ -4,7 +4,9 @@ torch takes a second to import, so each command imports what it needs when it ru
 """
 
 import json
+import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -296,8 +298,12 @@ def report(
 
 def main() -> None:
     """Run the command line; an error of this package is one line on stderr and exit code 1."""
-    try:
-        app()
-    except GLFError as error:
-        typer.echo(f"glf: {error}", err=True)
-        sys.exit(1)
+    if os.environ.get("RANK", "0") != "0":  # of processes that train together the first one speaks
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    with warnings.catch_warnings():  # which puts back how warnings are shown, too
+        warnings.showwarning = lambda message, *_: typer.echo(f"glf: {' '.join(str(message).split())}", err=True)
+        try:
+            app()
+        except GLFError as error:
+            typer.echo(f"glf: {error}", err=True)
+            sys.exit(1)

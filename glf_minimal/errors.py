@@ -21,7 +21,7 @@ class RunError(GLFError, RuntimeError):
 
 
 class DivergenceError(GLFError, ArithmeticError):
-    """A loss that is no longer a finite number."""
+    """A loss, a weight, a latent or a sample that is no longer a finite number."""
 
 
 class MetricError(GLFError, ValueError):

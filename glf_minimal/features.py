@@ -155,7 +155,7 @@ def extract(extractor: nn.Module, batches: Iterable[Tensor], device: torch.devic
     """
     extractor, features = extractor.to(device).eval(), []
     for images in batches:
-        features.append(extractor(images.to(device)).float().cpu())
+        features.append(extractor(images.to(device).float()).float().cpu())  # a float64 model's samples, too
         if features[-1].ndim != 2 or len(features[-1]) != len(images):
             shape = tuple(features[-1].shape)
             raise MetricError(f"extractor: expected (B, F) for {len(images)} images, got {shape}; flatten the features")

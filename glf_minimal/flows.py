@@ -201,6 +201,15 @@ class Flow(nn.Module):
         eps, log_det = self(z)
         return -0.5 * (eps.square() + LOG_2PI).sum(1) + log_det
 
+    @torch.no_grad()
+    def inverse_error(self, z: Tensor) -> float:
+        """How exactly the inverse undoes f in this precision: the largest entry of |f^-1(f(z)) - z| on latents (N, D).
+
+        Relative to the largest entry of |z| where that is above 1; infinite where the way back is not finite.
+        """
+        error = (self.inverse(self(z)[0])[0] - z).abs().max() / z.abs().max().clamp(min=1)
+        return error.nan_to_num(math.inf).item()
+
     def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """Draw n latents (n, D): z = f^-1(temperature * eps), eps ~ N(0, I).
 

@@ -114,10 +114,12 @@ def bootstrap_standard_error(real: Tensor, generated: Tensor, resamples: int = 2
 
 
 def checked_features(features: Tensor, name: str = "features") -> Tensor:
-    """Features as float64 (N, F) on the CPU, or MetricError where they are of another shape or not finite."""
+    """Features as float64 (N, F) on the CPU, or MetricError: of another shape, not finite, or too large."""
     features = _float64(features, name)
     if features.ndim != 2 or not features.numel():
         raise MetricError(f"{name}: expected shape (N, F) with N, F > 0; got {tuple(features.shape)}")
+    if (size := features.abs().max()) > 1e16:  # some measures square them in float32
+        raise MetricError(f"{name}: values of up to {size:.3g} are too large to compare; expected less than 1e16")
     return features
 
 

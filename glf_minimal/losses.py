@@ -26,10 +26,12 @@ def l1(reconstruction: Tensor, x: Tensor) -> Tensor:
 def bce(reconstruction: Tensor, x: Tensor) -> Tensor:
     """Binary cross-entropy: -log-likelihood of a Bernoulli decoder, for binary (or grey, in [0, 1]) x.
 
-    Computed outside autocast, in the dtype of the images: half precision has no BCE.
+    Computed outside autocast, in the dtype of the images: half precision has no BCE. Where the reconstruction is NaN,
+    so is the result; torch's BCE would raise an error there, on a GPU one that ends the process.
     """
     with torch.autocast(x.device.type, enabled=False):
-        return F.binary_cross_entropy(reconstruction.to(x.dtype), x, reduction="sum") / len(x)
+        x_hat = reconstruction.to(x.dtype)
+        return F.binary_cross_entropy(x_hat.nan_to_num(0.5), x, reduction="sum") / len(x) + 0 * x_hat.sum()
 
 
 class GaussianLikelihood(nn.Module):

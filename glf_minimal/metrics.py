@@ -123,6 +123,8 @@ def bits_per_dim(nll_nats: float, dim: int) -> float:
     """
     if dim < 1:
         raise MetricError(f"dim: expected at least 1, got {dim}")
+    if not math.isfinite(nll_nats):
+        raise MetricError(f"nll_nats: expected a finite number, got {nll_nats}")
     return nll_nats / (dim * math.log(2))
 
 
@@ -142,6 +144,8 @@ def reconstruction_errors(pairs: Iterable[tuple[Tensor, Tensor]]) -> dict[str, f
         images, values = images + len(x), values + x.numel()
     if not images:
         raise MetricError("pairs: expected at least one pair of batches, got none")
+    if not math.isfinite(total):
+        raise MetricError(f"pairs: the squared error of the reconstructions is {total}; expected a finite number")
     mse = total / values
     psnr = -10 * math.log10(mse) if mse else math.inf
     return {"mse_per_image": total / images, "rmse_per_pixel": math.sqrt(mse), "psnr": psnr}

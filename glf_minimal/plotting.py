@@ -88,7 +88,7 @@ def panels(count: int, width: float = 3.6, height: float = 2.8):
 
 def loss_terms(history: list[dict]) -> list[str]:
     """The names of the loss terms in a history, in the order in which they first appear."""
-    bookkeeping = {"stage", "epoch", "step", "lr", "seconds", "cpu_seconds"}
+    bookkeeping = {"stage", "epoch", "step", "lr", "seconds", "cpu_seconds", "inverse_error"}
     return list(dict.fromkeys(key for row in history for key in row if key not in bookkeeping))
 
 

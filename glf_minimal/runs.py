@@ -10,6 +10,7 @@ snapshots/epoch-*       weights of some epochs along the way, where ``train.snap
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -74,12 +75,12 @@ class Run:
             save_grid(self.model.sample(64, generator=torch.Generator().manual_seed(self.seed)), self.out / SAMPLES)
         if self.finished:  # last, so that nothing is missing where there are weights
             write_tensors(self.out / WEIGHTS, weights, metadata)
-            (self.out / CHECKPOINT).unlink(missing_ok=True)
+            self._remove_checkpoint()
         self.last_saved = time.monotonic()
 
     def snapshot(self) -> None:
         """Keep the weights of this epoch."""
-        make_folder(self.out / SNAPSHOTS)
+        make_folder(self.out / SNAPSHOTS, parents=False)  # a run's folder that is gone stays so
         path = self.out / SNAPSHOTS / f"epoch-{self.epoch:04d}.safetensors"
         write_tensors(path, self.model.state_dict(), {"history": self.history})
 
@@ -95,7 +96,13 @@ class Run:
             raise RunError(f"{path} has no training history or no optimizer; it was not written by a training")
         load_weights(self.model, tensors if path.name == WEIGHTS else _under("model/", tensors), path)
         self.history = metadata["history"]
+        if path.name == WEIGHTS:
+            self._remove_checkpoint()  # which is still there if a kill came between the weights and its removal
         return optimizers
+
+    def _remove_checkpoint(self) -> None:
+        with suppress(OSError):  # beside the weights it is in nobody's way
+            (self.out / CHECKPOINT).unlink()
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -13,14 +13,14 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
-from safetensors.torch import load, load_file, save_file
+from safetensors.torch import load, load_file, save
 from torch import Tensor, nn
 
 from glf_minimal.errors import RunError
@@ -36,6 +36,7 @@ def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary path to write to; move it to ``path`` when the block ends well, delete it otherwise."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        _sweep(path.parent, f".{path.name}.")
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
@@ -43,14 +44,25 @@ def atomic(path: Path) -> Iterator[Path]:
     except (OSError, SafetensorError) as error:
         raise RunError(f"cannot write {path} ({error}); is there space, and may you write there?") from error
     finally:
-        if temporary.is_file():
+        with suppress(OSError):
             temporary.unlink()
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder and those above it, or say that it cannot be made."""
+def _sweep(folder: Path, start: str = ".") -> None:
+    """Delete the temporary files of processes that were killed; those of others are still being written."""
+    for leftover in folder.glob(".*.tmp"):
+        with suppress(OSError, OverflowError, ValueError):  # another user's process, or no file of ``atomic``
+            try:
+                if leftover.name.startswith(start):
+                    os.kill(int(leftover.name.split(".")[-2]), 0)  # no signal; asks whether there is such a process
+            except ProcessLookupError:
+                leftover.unlink()
+
+
+def make_folder(path: Path, parents: bool = True) -> None:
+    """Make a folder and, with ``parents``, those above it, or say that it cannot be made."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=parents, exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot make the folder {path} ({error.strerror}); give another one") from error
 
@@ -69,8 +81,7 @@ def locked_folder(out: Path) -> Iterator[Path]:
     except OSError as error:
         raise RunError(f"cannot write to the folder {out} ({error.strerror}); give another one") from error
     with lock:
-        for leftover in out.glob(".*.tmp"):
-            leftover.unlink()
+        _sweep(out)
         yield out
 
 
@@ -140,7 +151,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict | None 
     tensors = {name: torch.empty(t.shape, dtype=t.dtype).copy_(t) for name, t in tensors.items()}
     metadata = metadata or {}
     with atomic(path) as temporary:
-        save_file(tensors, temporary, {"glf_minimal": json.dumps(metadata | {"digest": _digest(tensors, metadata)})})
+        header = {"glf_minimal": json.dumps(metadata | {"digest": _digest(tensors, metadata)})}
+        temporary.write_bytes(save(tensors, header))  # save_file would make another temporary file, unknown to _sweep
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:

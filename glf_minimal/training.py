@@ -1,6 +1,7 @@
 """The one training loop, for every model of this package and for the reader's own."""
 
 import time
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from glf_minimal.config import TrainConfig, pick_device, uses_bf16
+from glf_minimal.checks import check_batch_norm, check_weights, to_channels_last, watch_inverse
+from glf_minimal.config import TrainConfig, uses_bf16
 from glf_minimal.data import ImageDataset
-from glf_minimal.errors import DataError, DivergenceError, RecipeError
+from glf_minimal.errors import DataError, DivergenceError, GLFError, RecipeError
 from glf_minimal.models.base import LatentModel, Stage, Trainable, Update
+from glf_minimal.parallel import Team, join, share_batch_norm
 from glf_minimal.provenance import git_commit, hardware, versions
 from glf_minimal.runs import CHECKPOINT, SNAPSHOT_EPOCHS, History, Run, checkpoint_epoch, claim_folder
 from glf_minimal.storage import locked_folder
@@ -51,7 +54,7 @@ class _Stepper:
         self.fused = all(p.device.type in ("cpu", "cuda") for p in seen)
         self.optimizer = torch.optim.Adam(groups, fused=self.fused)
 
-    def step(self, batch: dict[str, Tensor], lr: float, bf16: bool) -> dict[str, Tensor]:
+    def step(self, batch: dict[str, Tensor], lr: float, bf16: bool, team: Team = Team()) -> dict[str, Tensor]:  # noqa: B008
         """Move the parameters once (or ``repeats`` times); give the detached loss terms."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_factor"]
@@ -60,6 +63,7 @@ class _Stepper:
             with torch.autocast(batch["images"].device.type, torch.bfloat16, enabled=bf16):
                 losses = _losses(self.model, self.update, batch)
             losses["loss"].backward(inputs=list(self.parameters.values()))
+            team.average(p.grad for p in self.parameters.values() if p.grad is not None)
             self.optimizer.step()
         return {self.prefix + name: value.detach() for name, value in losses.items()}
 
@@ -93,7 +97,8 @@ def fit(
     its checkpoint when ``fit`` is called again with the same arguments, and ends with the weights it would have had
     without the stop (on the same machine). One that is finished is loaded and returned.
 
-    The model is left on the training's device, in eval mode. torch's global random state is left as it was.
+    The model is left on the training's device, in eval mode. torch's global random state is left as it was. Started by
+    ``torchrun`` or ``accelerate launch``, the processes train one model together (``glf_minimal.parallel``).
 
     Args:
         model: any ``LatentModel``, or anything else that is ``Trainable``.
@@ -110,28 +115,26 @@ def fit(
         ValueError: the model's parts do not fit each other or the images.
     """
     data = data if isinstance(data, ImageDataset) else ImageDataset(data)
-    device = pick_device(config.device)
+    team, device = join(config.device)
     # Whatever does not fit shows here, before a file is written.
     stage_lengths(model.stages, config.epochs)
-    _check_batch_norm(model, min(config.batch_size, len(data)))
+    check_batch_norm(model, min(config.batch_size, len(data)))
+    check_weights(model)
+    if team.size > 1:
+        share_batch_norm(model)
     model.to(device)
-    for parameter in model.parameters():
-        if parameter.ndim == 4:  # what convolutions are fastest with
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    to_channels_last(model)
     data = data.to(device)
-    with torch.random.fork_rng(range(torch.cuda.device_count())):
+    with torch.enable_grad(), torch.random.fork_rng(range(torch.cuda.device_count())):
         model.eval()
         _try_out(model, _batch(data, torch.arange(min(2, len(data)), device=device), next(model.parameters()).dtype))
         if out is None:
-            return _Loop(Run(model, config.epochs), data, config, device).run_stages()
-        with locked_folder(Path(out)) as folder:
-            claim_folder(folder, _describe(model, settings or {}, data, config, device))
-            return _Loop(Run(model, config.epochs, folder, config.seed), data, config, device).run_stages()
-
-
-def _check_batch_norm(model: Trainable, batch_size: int) -> None:
-    if batch_size == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
-        raise RecipeError("batch_size: this model has batch norm, which needs at least 2 images a batch; got 1")
+            return _Loop(Run(model, config.epochs), data, config, device, team).run_stages()
+        with locked_folder(Path(out)) if team.rank == 0 else nullcontext(Path(out)) as folder:
+            if team.rank == 0:
+                claim_folder(folder, _describe(model, settings or {}, data, config, device, team))
+            team.wait()  # until the first one has seen that the folder is theirs
+            return _Loop(Run(model, config.epochs, folder, config.seed), data, config, device, team).run_stages()
 
 
 def _batch(data: ImageDataset, index: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -150,27 +153,36 @@ def _losses(model: Trainable, update: Update, batch: dict[str, Tensor]) -> dict[
 def _try_out(model: Trainable, batch: dict[str, Tensor]) -> None:
     """Run every loss, and see that the decoder gives pixels, so that misfits show before a file is written."""
     for update in {update.losses: update for stage in model.stages for update in stage.updates}.values():
-        _losses(model, update, batch)
+        try:
+            _losses(model, update, batch)
+        except RuntimeError as error:
+            if isinstance(error, GLFError | NotImplementedError | torch.OutOfMemoryError):
+                raise
+            raise ValueError(f"{type(model).__name__}.{update.losses}: {str(error).splitlines()[0]}") from error
     if isinstance(model, LatentModel):
         low, high = (bound.item() for bound in model.reconstruct(batch["images"]).aminmax())
         if not (low >= 0 and high <= 1):
             raise ValueError(f"decoder: expected pixels in [0, 1], got {low:.3g} to {high:.3g}; end it with a sigmoid")
 
 
-def _describe(model: Trainable, settings: dict, data: ImageDataset, config: TrainConfig, device: torch.device) -> dict:
+def _describe(
+    model: Trainable, settings: dict, data: ImageDataset, config: TrainConfig, device: torch.device, team: Team
+) -> dict:
     """The content of ``config.json``."""
     made_with = {"versions": versions(), "commit": git_commit(), "hardware": hardware(device)}
     made_with["precision"] = "bf16" if uses_bf16(config.precision, device) else "float32"
-    facts = {"train": asdict(config), "image_shape": list(data.image_shape), "data_sha256": data.digest}
+    train = asdict(config) | ({"processes": team.size} if team.size > 1 else {})
+    facts = {"train": train, "image_shape": list(data.image_shape), "data_sha256": data.digest}
     return {"data": {"name": data.name}, **settings, "built": model.describe(), **facts, "made_with": made_with}
 
 
 class _Loop:
     """The loop itself: stages, epochs, steps."""
 
-    def __init__(self, run: Run, data: ImageDataset, config: TrainConfig, device: torch.device):
+    def __init__(self, run: Run, data: ImageDataset, config: TrainConfig, device: torch.device, team: Team):
         self.run, self.model, self.data, self.config, self.device = run, run.model, data, config, device
-        self.batch_size = min(config.batch_size, len(data))
+        self.team = team
+        self.batch_size = team.size * min(config.batch_size, len(data) // team.size)  # of all processes together
         self.steps = len(data) // self.batch_size  # an epoch
         self.bf16 = uses_bf16(config.precision, device)
         self.dtype = next(run.model.parameters()).dtype
@@ -179,8 +191,10 @@ class _Loop:
         """All stages, from where the run's folder says that the training stands."""
         run, stages, steps = self.run, self.model.stages, self.steps
         optimizers = run.resume()
+        if self.team.rank > 0:
+            run.out = None  # the first process writes for all
         first = 0
-        hidden = not self.config.progress
+        hidden = not self.config.progress or self.team.rank > 0
         with tqdm(total=run.epochs * steps, initial=run.epoch * steps, unit="step", disable=hidden) as bar:
             for stage, length in zip(stages, stage_lengths(stages, run.epochs), strict=True):
                 if run.epoch < first + length:
@@ -227,17 +241,18 @@ class _Loop:
         self._set_modes(steppers)
         # Each epoch's random numbers depend on the seed and the epoch alone, so a resumed run repeats them.
         seed = int(np.random.SeedSequence((config.seed, epoch)).generate_state(1)[0])
-        torch.manual_seed(seed)
+        torch.manual_seed(seed + self.team.rank)
         order = torch.randperm(len(self.data), generator=torch.Generator().manual_seed(seed)).to(self.device)
         trace: list[Tensor] = []
         for step in range(self.steps):
             lr = config.lr * config.lr_factor(done, (done + step / self.steps) / length)
-            index = order[step * self.batch_size : (step + 1) * self.batch_size]
+            index = self.team.share(order[step * self.batch_size : (step + 1) * self.batch_size])
             batch = _batch(self.data, index, self.dtype)
             terms: dict[str, Tensor] = {}
             for stepper in steppers:
-                terms |= stepper.step(batch, lr, self.bf16)
+                terms |= stepper.step(batch, lr, self.bf16, self.team)
             trace.append(torch.stack([value.float() for value in terms.values()]))
+            self.team.average([trace[-1]])
             if (step + 1) % STEPS_BETWEEN_CHECKS == 0 or step + 1 == self.steps:
                 self._check_finite(list(terms), trace, epoch * self.steps + step + 1)
             bar.update()
@@ -246,7 +261,8 @@ class _Loop:
         row = {"stage": stage, "epoch": epoch + 1, "step": (epoch + 1) * self.steps, "lr": lr}
         # The second time leaves out what else the machine did meanwhile; two busy cores count twice.
         times = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - computed}
-        return row | times | means
+        watched = watch_inverse(self.model, batch["images"], self.run.history, warn=self.team.rank == 0)
+        return row | times | means | watched
 
     def _set_modes(self, steppers: list[_Stepper]) -> None:
         """Train mode for the parts that are trained, eval mode for those that are frozen."""

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
+from glf_minimal.errors import DivergenceError
+from glf_minimal.flows import Flow
 from glf_minimal.losses import reconstruction_loss
 
 ReconstructionLoss = Callable[[Tensor, Tensor], Tensor]
@@ -143,7 +145,7 @@ class LatentModel(Trainable):
             output = getattr(self, part)(x)
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:  # the latter of batch norm, for one image in train mode
             given = f"{x.dtype} input of shape {tuple(x.shape)}"
             raise ValueError(f"{part}: cannot take {given} ({str(error).splitlines()[0]})") from error
         if not isinstance(output, Tensor):
@@ -185,6 +187,10 @@ class LatentModel(Trainable):
             raise NotImplementedError(f"{type(self).__name__} does not say how to sample its latents")
         return self.prior.sample(n, temperature, generator)
 
+    def flows(self) -> list[Flow]:
+        """The flows on this model's latents; training watches that their inverses are exact."""
+        return [part for part in self.children() if isinstance(part, Flow) and part.dim == self.latent_dim]
+
     def fit_latents(self, z: Tensor) -> None:
         """Learn from the latents (N, D) of all training images, once, when the last epoch is over.
 
@@ -196,6 +202,12 @@ class LatentModel(Trainable):
         """Draw n images (n, C, H, W) in [0, 1].
 
         ``temperature`` scales the noise: 0 gives one central image, 1 the model's distribution. Call ``eval()``
-        first: in train mode batch norm would use the statistics of the batch drawn.
+        first: in train mode batch norm would use the statistics of the batch drawn. DivergenceError where pixels are
+        not finite numbers.
         """
-        return self.decode(self.sample_latents(n, temperature, generator))
+        if n == 1 and self.training and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.modules()):
+            raise ValueError("n: batch norm in train mode needs at least 2 samples, got 1; call eval() first")
+        images = self.decode(self.sample_latents(n, temperature, generator))
+        if not (finite := images.flatten(1).isfinite().all(1)).all():
+            raise DivergenceError(f"{(~finite).sum()} of {n} samples have pixels that are NaN; train with a smaller lr")
+        return images

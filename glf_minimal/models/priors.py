@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from glf_minimal.errors import DivergenceError
 from glf_minimal.flows import LOG_2PI, draw_noise
 from glf_minimal.networks import mlp
 
@@ -41,9 +42,12 @@ class GaussianMixture(nn.Module):
 
         if len(z) < len(self.weights):
             raise ValueError(f"components: {len(self.weights)} Gaussians cannot be fitted to {len(z)} latents")
-        em = mixture.GaussianMixture(len(self.weights), covariance_type="full", random_state=0).fit(
-            z.cpu().double().numpy()
-        )
+        em = mixture.GaussianMixture(len(self.weights), covariance_type="full", random_state=0)
+        try:
+            em.fit(z.cpu().double().numpy())
+        except ValueError as error:
+            what = f"no mixture can be fitted to latents of up to {z.abs().max():.3g}"
+            raise DivergenceError(f"components: {what} ({str(error).splitlines()[0]})") from error
         for own, fitted in ((self.weights, em.weights_), (self.means, em.means_)):
             own.copy_(torch.from_numpy(fitted))
         self.roots.copy_(torch.linalg.cholesky(torch.from_numpy(em.covariances_)))

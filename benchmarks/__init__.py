@@ -1,0 +1,1 @@
+"""How fast, how much memory, against what: `python -m benchmarks --help`."""

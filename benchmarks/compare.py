@@ -1,0 +1,156 @@
+"""The frame of every comparison: contenders take turns on one machine, each in a process of its own.
+
+A contender is a function that sets something up and returns the work to be timed, named "module:function" with
+arguments. Each gets a process, started once; then, repeat after repeat, all of them do their work in turn while the
+others wait. What the machine does besides hits all of them alike, and the ratio of two contenders is taken within a
+repeat.
+"""
+
+import importlib
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("torch", "torchvision", "FrEIA", "nflows", "normflows", "zuko", "accelerate", "numpy", "scipy")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to do the work: a function "module:function" of this package, and what it is called with."""
+
+    name: str
+    function: str
+    arguments: dict = field(default_factory=dict)
+
+
+class Process:
+    """A contender in a process of its own, which works when it is told to."""
+
+    def __init__(self, contender: Contender, threads: int, device: str):
+        self.contender = contender
+        order = {"function": contender.function, "arguments": contender.arguments, "threads": threads, "device": device}
+        # Waiting threads sleep: the process whose turn it is has the cores for itself.
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.compare", json.dumps(order)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=environment,
+        )
+        self.facts = self._answer()
+
+    def _answer(self) -> dict:
+        for line in self.process.stdout:  # whatever a library prints is passed over
+            if line.startswith("{"):
+                return json.loads(line)
+        raise RuntimeError(f"{self.contender.name} has stopped; what it said is above")
+
+    def work(self) -> dict:
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def stop(self) -> None:
+        self.process.stdin.close()
+        self.process.wait(timeout=60)
+
+
+def measure(contenders: list[Contender], repeats: int, threads: int, device: str = "cpu") -> list[dict]:
+    """Time contenders in turn; one row each, in their order. Ratios are to the first one: above 1 is slower than it.
+
+    ``seconds`` of a row is the median over the repeats, ``ratio`` the median of the repeats' ratios with its quartiles;
+    ``peak_mib`` is the most memory that the process had over its life.
+    """
+    processes = []
+    try:
+        for contender in contenders:
+            processes.append(Process(contender, threads, device))
+        times: list[list[dict]] = [[] for _ in processes]
+        for repeat in range(repeats):
+            for offset in range(len(processes)):
+                place = (repeat + offset) % len(processes)  # nobody always goes first
+                times[place].append(processes[place].work())
+    finally:
+        for process in processes:
+            process.stop()
+    rows = []
+    for process, own in zip(processes, times, strict=True):
+        ratios = [mine["seconds"] / first["seconds"] for mine, first in zip(own, times[0], strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4) if repeats > 1 else 3 * ratios
+        rows.append(
+            {"name": process.contender.name, **process.facts}
+            | {"seconds": statistics.median(t["seconds"] for t in own), "all_seconds": [t["seconds"] for t in own]}
+            | {"ratio": middle, "ratio_quartiles": [low, high], "peak_mib": max(t["peak_mib"] for t in own)}
+        )
+    return rows
+
+
+def save(name: str, content: dict, threads: int, device: str) -> Path:
+    """Write a result with what it was made on."""
+    import torch
+
+    from glf_minimal.provenance import git_commit, hardware
+
+    torch.set_num_threads(threads)  # a part of what hardware() says
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    machine = {"hardware": hardware(torch.device(device)), "device": device}
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}{'' if device == 'cpu' else '-' + device}.json"
+    facts = {"made_with": machine | {"versions": versions, "commit": git_commit()}}
+    path.write_text(json.dumps(facts | content, indent=1) + "\n")
+    return path
+
+
+def main() -> None:
+    """The contender's side: set up, say so, then work at each line of input."""
+    import torch
+
+    order = json.loads(sys.argv[1])
+    torch.set_num_threads(order["threads"])
+    torch.manual_seed(0)
+    module, function = order["function"].split(":")
+    setup = getattr(importlib.import_module(module), function)
+    work = setup(device=order["device"], **order["arguments"])
+    for _ in range(3):
+        work()
+    cuda = order["device"] == "cuda"
+    print(json.dumps(getattr(work, "facts", {})), flush=True)
+    for _ in sys.stdin:
+        if cuda:
+            torch.cuda.synchronize()
+        started = time.perf_counter()
+        work()
+        if cuda:
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - started
+        peak = torch.cuda.max_memory_allocated() / 2**20 if cuda else peak_mib()
+        print(json.dumps({"seconds": seconds, "peak_mib": peak}), flush=True)
+
+
+def peak_mib() -> float:
+    """The most memory that this process has had, in MiB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux; its getrusage would count the memory of the process that started this one, too
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 1024
+
+
+if __name__ == "__main__":
+    main()

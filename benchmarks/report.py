@@ -1,0 +1,64 @@
+"""The tables of the page "Cost and speed", from the JSON of benchmarks/results."""
+
+import json
+from pathlib import Path
+
+from benchmarks.compare import RESULTS, ROOT
+
+OUT = ROOT / "book" / "generated"
+
+
+def _time(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= 0.995 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"
+
+
+def _row(row: dict) -> dict[str, str]:
+    """What a table shows of a contender."""
+    low, high = row["ratio_quartiles"]
+    cells = {"": row["name"]}
+    if "steps" in row:
+        cells["a step"] = _time(row["seconds"] / row["steps"])
+    else:
+        cells["time"] = _time(row["seconds"])
+    if "images" in row:
+        cells["images/s"] = f"{row['images'] / row['seconds']:,.0f}"
+    cells["ratio"] = f"{row['ratio']:.2f} ({low:.2f} to {high:.2f})"
+    cells["peak memory"] = f"{row['peak_mib']:,.0f} MiB"
+    return cells
+
+
+def _markdown(rows: list[dict[str, str]]) -> str:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *([row.get(c, "") for c in columns] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def made_with(content: dict) -> str:
+    """One line: on what, and with which versions."""
+    facts = content["made_with"]
+    names = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    turns = f"; {content['repeats']} repeats" if "repeats" in content else ""
+    return f"{facts['hardware']}{turns}. Commit {facts['commit']}; {names}."
+
+
+def table(path: Path) -> str:
+    """All groups of one result, each with a bold line before it."""
+    content = json.loads(path.read_text())
+    parts = [f"**{group}**\n\n{_markdown([_row(row) for row in rows])}" for group, rows in content["groups"].items()]
+    return "\n".join(parts) + f"\n{made_with(content)}\n"
+
+
+def write(results: Path = RESULTS, out: Path = OUT) -> list[Path]:
+    """Write ``bench-<name>.md`` for every result; give the paths."""
+    from benchmarks import parallel, quality
+
+    own = {"quality": quality.table, "parallel": parallel.table}
+    paths = []
+    for path in sorted(results.glob("*.json")):
+        paths.append(out / f"bench-{path.stem}.md")
+        kind = path.stem.removesuffix("-cuda")
+        paths[-1].write_text(own[kind](json.loads(path.read_text())) if kind in own else table(path))
+    return paths
