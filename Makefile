@@ -7,9 +7,9 @@ BIN := $(VENV)/bin
 RUN := runs/quickstart
 HTML := _build/html/index.html
 
-.PHONY: help book test lint format quickstart results clean
+.PHONY: help book test stress bench lint format quickstart results clean
 help:
-	@sed -n '1,2p' Makefile; echo '# make results · make lint · make format · make quickstart · make clean'
+	@sed -n '1,2p' Makefile; echo '# make results · make lint · make format · make quickstart · make stress · make bench · make clean'
 
 # The stamp is the last thing written, so an interrupted installation is done again.
 $(VENV)/.installed: pyproject.toml
@@ -46,6 +46,18 @@ format: $(VENV)/.installed
 
 test: lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest --nbval --durations=10
+
+# Some 600 faults, about 12 minutes of one core: commands killed, full disks, two at once. `make test` has a few of them.
+stress: $(VENV)/.installed
+	PYTHONPATH=tests $(BIN)/python -m stress
+
+# Time and memory against other libraries, on this machine; about 20 minutes. The tables go into the book.
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks all
+
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[bench]'
+	@touch $@
 
 clean:
 	rm -rf _build runs $(VENV)

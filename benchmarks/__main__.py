@@ -8,6 +8,7 @@ import typer
 
 from benchmarks import flow, loading, parallel, report, scale, scoring, step
 from benchmarks.compare import Contender, measure, save
+from glf_minimal.config import uses_bf16
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 Threads = Annotated[int, typer.Option(help="threads of each contender")]
@@ -25,19 +26,23 @@ def _run(name: str, groups: dict[str, list[Contender]], repeats: int, threads: i
     print(report.table(path))
 
 
+def _has_bf16(device: str) -> bool:
+    """Without bf16 instructions a CPU is more than ten times slower with it, which nobody needs to see timed."""
+    return uses_bf16("auto", torch.device(device))
+
+
 @app.command("flow")
 def flow_(threads: Threads = 1, device: Device = "cpu", repeats: Repeats = 11) -> None:
     """Training steps and samples of the same flow in five libraries."""
-    groups = {
-        f"{task}, batch {batch}": flow.contenders(task, batch) for task in ("train", "sample") for batch in (256, 4096)
-    }
+    tasks = [(task, batch) for task in ("train", "sample") for batch in (256, 4096)]
+    groups = {f"{task}, batch {n}": flow.contenders(task, n, _has_bf16(device)) for task, n in tasks}
     _run("flow", groups, repeats, threads, device)
 
 
 @app.command("step")
-def step_(threads: Threads = 1, device: Device = "cpu", repeats: Repeats = 7, compiled: bool = True) -> None:
-    """GLF's training step in the paper's networks, and the floor under it."""
-    groups = {data: step.contenders(data, device, compiled) for data in step.SHAPES}
+def step_(threads: Threads = 1, device: Device = "cpu", repeats: Repeats = 7) -> None:
+    """GLF's training step in the paper's networks, and the floor under it; in bf16 where the hardware has it."""
+    groups = {data: step.contenders(data, device, _has_bf16(device)) for data in step.SHAPES}
     _run("step", groups, repeats, threads, device)
 
 

@@ -137,13 +137,15 @@ def sample(
     return work
 
 
-def contenders(task: str, batch: int) -> list[Contender]:
+def contenders(task: str, batch: int, has_bf16: bool) -> list[Contender]:
     """Everyone at one batch size; this module's, with one network for scale and shift, comes first."""
     steps = {"steps": 20 if batch <= 256 else 3}
     function = f"benchmarks.flow:{task}"
     joint = {"glf_minimal": {}, "FrEIA (GLOW block)": {}, "nflows": {}, "normflows": {}, "zuko": {}}
     separate = {"glf_minimal, separate networks": {"joint": False}, "FrEIA (RNVP block)": {"joint": False}}
-    modes = {"floor": "its matrix products alone", "bf16": "bf16 autocast", "compile": "torch.compile"}
+    modes = {"floor": "its matrix products alone", "compile": "torch.compile"}
+    if has_bf16:
+        modes["bf16"] = "bf16 autocast"
     found = []
     for name, settings in (joint | separate).items():
         library = name.split(" (")[0].split(",")[0]

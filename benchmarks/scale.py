@@ -45,7 +45,8 @@ def epoch_of_batches(device: str, images: int, size: int = 64) -> Callable[[], N
     """One pass over colour pictures kept in memory as bytes, batch 256, without a model."""
     from glf_minimal.data import ImageDataset
 
-    data = ImageDataset(torch.zeros(images, 3, size, size, dtype=torch.uint8)).to(device)
+    # Random bytes: untouched zeros may not be memory at all, but one empty page many times over.
+    data = ImageDataset(torch.randint(256, (images, 3, size, size), dtype=torch.uint8)).to(device)
 
     def work() -> None:
         order = torch.randperm(images).to(device)

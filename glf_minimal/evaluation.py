@@ -169,6 +169,7 @@ def evaluate(
 
     Raises:
         MetricError: too few images to compare, or features or latents that are not finite numbers.
+        DivergenceError: samples that are not.
     """
     model.eval()
     device = next(model.parameters()).device

@@ -154,8 +154,9 @@ def extract(extractor: nn.Module, batches: Iterable[Tensor], device: torch.devic
         batches: such as ``folder_batches(path)`` or ``images.split(50)``.
     """
     extractor, features = extractor.to(device).eval(), []
+    dtype = next((p.dtype for p in extractor.parameters()), torch.float32)  # images may be a float64 model's samples
     for images in batches:
-        features.append(extractor(images.to(device).float()).float().cpu())  # a float64 model's samples, too
+        features.append(extractor(images.to(device, dtype)).float().cpu())
         if features[-1].ndim != 2 or len(features[-1]) != len(images):
             shape = tuple(features[-1].shape)
             raise MetricError(f"extractor: expected (B, F) for {len(images)} images, got {shape}; flatten the features")

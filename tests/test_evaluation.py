@@ -11,7 +11,7 @@ from training_helpers import assert_equal_weights, conv_glf, quick, weights
 from glf_minimal import VAE, Flow, fit, load_dataset, mlp_decoder, mlp_encoder
 from glf_minimal.classifiers import Classifier
 from glf_minimal.data import ImageDataset
-from glf_minimal.errors import MetricError
+from glf_minimal.errors import DivergenceError, MetricError
 from glf_minimal.evaluation import Protocol, evaluate, generate
 from glf_minimal.features import InceptionFeatures
 from glf_minimal.losses import mse
@@ -322,5 +322,5 @@ def test_a_broken_model_is_named(glf_model, test_digits, network):
     broken = conv_glf(0)
     broken.load_state_dict(glf_model.state_dict())
     nn.init.constant_(next(broken.decoder.parameters()), math.nan)
-    with pytest.raises(MetricError, match="NaN or infinite"):
+    with pytest.raises(DivergenceError, match="samples have pixels that are NaN"):
         evaluate(broken, test_digits, Protocol(samples=20), classifier=network)

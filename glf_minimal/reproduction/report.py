@@ -36,10 +36,12 @@ def write_report(results: str | Path, out: str | Path) -> list[Path]:
         with atomic(out / f"{name}.md") as temporary:
             temporary.write_text(text, encoding="utf-8")
         paths.append(out / f"{name}.md")
-    for name in FIGURES:
-        figure = draw(name, results)
-        with atomic(out / f"{name}.png") as temporary:
-            figure.savefig(temporary, format="png")
-        plt.close(figure)
-        paths.append(out / f"{name}.png")
+    with plt.rc_context():  # the caller's style neither changes the figures nor is changed by them
+        plt.rcdefaults()
+        for name in FIGURES:
+            figure = draw(name, results)
+            with atomic(out / f"{name}.png") as temporary:
+                figure.savefig(temporary, format="png")
+            plt.close(figure)
+            paths.append(out / f"{name}.png")
     return paths

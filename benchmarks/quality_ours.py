@@ -1,0 +1,105 @@
+"""The contenders of "time to quality" from this package, each in a process of its own."""
+
+import copy
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks.quality_points import BudgetSpent, Protocol, Stopwatch, contender_main, point_path, write_point
+from glf_minimal import evaluation
+from glf_minimal.catalogue import get_recipe
+from glf_minimal.config import TrainConfig
+from glf_minimal.data import ImageDataset
+from glf_minimal.experiments import build_model
+from glf_minimal.models import LatentModel
+from glf_minimal.runs import HISTORY, SNAPSHOTS
+from glf_minimal.storage import load_weights, read_csv, read_tensors
+from glf_minimal.training import fit
+
+
+def make_points(system: str, folder: Path, protocol: Protocol) -> None:
+    """Train, then take one snapshot after the other and draw from it. What was made before is not made again.
+
+    Where a model has a second stage, this is its sampler: it is trained for each snapshot anew, as many epochs as the
+    snapshot has seen, which are the equal shares of the recipe.
+    """
+    data = protocol.data()
+    recipe = get_recipe(protocol.recipe.replace("glf", system, 1))
+    model = build_model(recipe.settings(), data.image_shape, protocol.seed)
+    first, *second = model.stages
+    model.stages = (first,)
+    spent = train_within_budget(model, data, protocol, folder / "run")
+    sampler = Stopwatch()
+    for epoch in protocol.epochs:
+        path = folder / "run" / SNAPSHOTS / f"epoch-{epoch:04d}.safetensors"
+        if not path.exists():
+            break
+        tensors, facts = read_tensors(path)
+        train = Stopwatch(*(sum(row[unit] for row in facts["history"]) for unit in ("seconds", "cpu_seconds")))
+        if train.cpu_seconds + sampler.cpu_seconds > protocol.budget:
+            raise BudgetSpent
+        if point_path(folder, epoch).exists():
+            continue
+        snapshot = copy.deepcopy(model)
+        load_weights(snapshot, tensors, path)
+        sampler, draw = Stopwatch(), Stopwatch()
+        if second:
+            snapshot.stages = tuple(second)
+            with sampler:
+                fit(snapshot, data, train_config(protocol, epoch))
+        with draw, torch.no_grad():
+            images = torch.cat(list(evaluation.generate(snapshot, drawing(protocol))))
+        write_point(folder, epoch, train, sampler, draw, images)
+    if spent:
+        raise BudgetSpent
+
+
+def train_config(protocol: Protocol, epochs: int, **settings) -> TrainConfig:
+    """Constant rate, float32, so that nobody has half precision to help."""
+    return TrainConfig(
+        epochs=epochs,
+        batch_size=protocol.batch_size,
+        lr=protocol.lr,
+        precision="float32",
+        device="cpu",
+        seed=protocol.seed,
+        progress=False,
+        **settings,
+    )
+
+
+def drawing(protocol: Protocol) -> evaluation.Protocol:
+    return evaluation.Protocol(samples=protocol.samples, seed=protocol.seed)
+
+
+def train_within_budget(model: LatentModel, data: ImageDataset, protocol: Protocol, out: Path) -> bool:
+    """Train until the last epoch or the end of the budget, which is looked at before each step; says which it was.
+
+    The run's folder keeps the snapshots, so whatever stops the training leaves those that there are.
+    """
+    before = sum(row["cpu_seconds"] for row in read_csv(out / HISTORY)) if (out / HISTORY).exists() else 0.0
+    began = time.process_time()
+
+    def look_at_the_clock(*_) -> None:
+        if model.encoder.training and before + time.process_time() - began > protocol.budget:
+            raise BudgetSpent
+
+    hook = model.encoder.register_forward_pre_hook(look_at_the_clock)
+    try:
+        fit(model, data, train_config(protocol, max(protocol.epochs), checkpoint_seconds=0, snapshots=True), out)
+    except BudgetSpent:
+        return True
+    finally:
+        hook.remove()
+        model.eval()
+    return False
+
+
+OURS = {
+    "glf": lambda folder, protocol: make_points("glf", folder, protocol),
+    "two-stage-vae": lambda folder, protocol: make_points("two-stage-vae", folder, protocol),
+}
+
+if __name__ == "__main__":
+    contender_main(OURS, {})
