@@ -41,7 +41,7 @@ def made_with(content: dict) -> str:
     facts = content["made_with"]
     names = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     turns = f"; {content['repeats']} repeats" if "repeats" in content else ""
-    return f"{facts['hardware']}{turns}. Commit {facts['commit']}; {names}."
+    return f"{facts['hardware']}{turns}. Commit {facts['commit'][:12]}; {names}."
 
 
 def table(path: Path) -> str:
