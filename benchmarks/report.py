@@ -39,9 +39,10 @@ def _markdown(rows: list[dict[str, str]]) -> str:
 def made_with(content: dict) -> str:
     """One line: on what, and with which versions."""
     facts = content["made_with"]
+    commit = facts["commit"][:12] + "+" * facts["commit"].endswith("+")  # + where files differed from it
     names = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     turns = f"; {content['repeats']} repeats" if "repeats" in content else ""
-    return f"{facts['hardware']}{turns}. Commit {facts['commit'][:12]}; {names}."
+    return f"{facts['hardware']}{turns}. Commit {commit}; {names}."
 
 
 def table(path: Path) -> str:
