@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks.compare import RESULTS, ROOT
 
-OUT = ROOT / "book" / "generated"
+OUT = ROOT / "book" / "measured"
 
 
 def _time(seconds: float) -> str:
@@ -53,13 +53,13 @@ def table(path: Path) -> str:
 
 
 def write(results: Path = RESULTS, out: Path = OUT) -> list[Path]:
-    """Write ``bench-<name>.md`` for every result; give the paths."""
+    """Write ``<name>.md`` for every result; give the paths."""
     from benchmarks import parallel, quality
 
     own = {"quality": quality.table, "parallel": parallel.table}
     paths = []
     for path in sorted(results.glob("*.json")):
-        paths.append(out / f"bench-{path.stem}.md")
+        paths.append(out / f"{path.stem}.md")
         kind = path.stem.removesuffix("-cuda")
         paths[-1].write_text(own[kind](json.loads(path.read_text())) if kind in own else table(path))
     return paths

@@ -30,7 +30,7 @@ def test_contenders_take_turns_and_ratios_are_to_the_first():
 def test_a_contender_that_fails_stops_the_comparison(capfd):
     with pytest.raises(RuntimeError, match="wrong has stopped"):
         measure([Contender("wrong", "benchmarks.scale:epoch_of_batches", {"images": -1})], repeats=1, threads=1)
-    assert "zeros: " in capfd.readouterr().err
+    assert "RuntimeError" in capfd.readouterr().err
 
 
 class Counter(TorchDispatchMode):

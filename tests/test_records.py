@@ -86,7 +86,7 @@ def test_a_record_holds_what_makes_the_numbers(run, data_root, tmp_path):
     assert training["epochs"] == 2
     assert training["seconds"] > 0
     assert training["cpu_seconds"] > 0
-    assert set(training["last"]) == {"stage", "epoch", "step", "loss", "recon", "nll"}
+    assert set(training["last"]) == {"stage", "epoch", "step", "loss", "recon", "nll", "inverse_error"}
     assert training["data_sha256"] == train.digest
     assert evaluation["reference_sha256"] == test.digest
     assert evaluation["reference_images"] == len(test)
