@@ -7,9 +7,9 @@ BIN := $(VENV)/bin
 RUN := runs/quickstart
 HTML := _build/html/index.html
 
-.PHONY: help book test stress bench lint format quickstart results clean
+.PHONY: help book test stress bench matrix audit lint format quickstart results clean
 help:
-	@sed -n '1,2p' Makefile; echo '# make results · make lint · make format · make quickstart · make stress · make bench · make clean'
+	@sed -n '1,2p' Makefile; echo '# make results · make lint · make format · make quickstart · make stress · make bench · make matrix · make audit · make clean'
 
 # The stamp is the last thing written, so an interrupted installation is done again.
 $(VENV)/.installed: pyproject.toml
@@ -57,6 +57,18 @@ bench: $(VENV)/.bench
 
 $(VENV)/.bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[bench]'
+	@touch $@
+
+# The unit tests with the oldest and the newest dependencies, for each Python that is installed; 5 GB an environment.
+matrix: $(VENV)/.tools
+	$(BIN)/tox
+
+# Known vulnerabilities of what is installed; asks PyPI's advisory service.
+audit: $(VENV)/.tools
+	$(BIN)/pip-audit --skip-editable
+
+$(VENV)/.tools: $(VENV)/.installed
+	$(BIN)/python -m pip install --disable-pip-version-check -q pip-audit tox tox-uv
 	@touch $@
 
 clean:

@@ -63,13 +63,12 @@ class Run:
         return self.epoch == self.epochs
 
     def save(self, optimizers: dict[str, Tensor]) -> None:
-        """Write the outputs, and a checkpoint to go on from or, at the end, the weights that take its place."""
+        """Write a checkpoint to go on from and the outputs; at the end, the weights, which take its place."""
         self.model.eval()
         metadata, weights = {"history": self.history}, self.model.state_dict()
-        if not self.finished:  # first, so that a stop after the end of an epoch does not lose it
-            tensors = {f"model/{name}": value for name, value in weights.items()}
-            tensors |= {f"optimizer/{name}": value for name, value in optimizers.items()}
-            write_tensors(self.out / CHECKPOINT, tensors, metadata)
+        tensors = {f"model/{name}": value for name, value in weights.items()}
+        tensors |= {f"optimizer/{name}": value for name, value in optimizers.items()}
+        write_tensors(self.out / CHECKPOINT, tensors, metadata)  # first, so that a stop from here on loses no epoch
         write_csv(self.out / HISTORY, self.history)
         if isinstance(self.model, LatentModel):
             save_grid(self.model.sample(64, generator=torch.Generator().manual_seed(self.seed)), self.out / SAMPLES)

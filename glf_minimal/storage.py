@@ -41,11 +41,22 @@ def atomic(path: Path) -> Iterator[Path]:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
     except (OSError, SafetensorError) as error:
         raise RunError(f"cannot write {path} ({error}); is there space, and may you write there?") from error
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush a folder's list of files to the disk, so that a move outlives a loss of power, where the system can."""
+    with suppress(OSError):  # Windows opens no folders, some network disks flush none
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _sweep(folder: Path, start: str = ".") -> None:

@@ -193,6 +193,10 @@ class _Loop:
         optimizers = run.resume()
         if self.team.rank > 0:
             run.out = None  # the first process writes for all
+        if run.finished and optimizers:  # stopped after the last epoch, before the weights were written
+            self.team.wait()  # until all have read the checkpoint
+            if run.out:
+                run.save(optimizers)
         first = 0
         hidden = not self.config.progress or self.team.rank > 0
         with tqdm(total=run.epochs * steps, initial=run.epoch * steps, unit="step", disable=hidden) as bar:

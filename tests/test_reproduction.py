@@ -176,6 +176,23 @@ def test_several_share_the_work(fill):
     assert fill([cell])[2] == 2
 
 
+def test_what_another_process_has_just_recorded_is_not_measured_again(fill, monkeypatch):
+    """Between the first look and the lock, another process may have finished the cell."""
+    (cell,) = trial()
+    fill([cell])
+    record, look, looks = cell.record(Path("data/results")), is_recorded, []
+    before = record.stat().st_mtime_ns
+
+    def not_at_first(*arguments):
+        looks.append(1)
+        return len(looks) > 1 and look(*arguments)
+
+    monkeypatch.setattr(sys.modules[reproduce.__module__], "is_recorded", not_at_first)
+    _, lines, epochs = fill([cell])
+    assert (lines[-1], epochs, len(looks)) == ("1 recorded before", 0, 2)
+    assert record.stat().st_mtime_ns == before
+
+
 def test_a_stop_loses_the_epoch_under_way(fill, monkeypatch):
     """Stopped in its fourth epoch, a training goes on with the fourth and ends with the weights of an unbroken one."""
     (cell,) = trial(epochs=6)

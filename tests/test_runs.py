@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from glf_minimal import (
     DivergenceError,
     RunError,
     fit,
+    training,
 )
 from glf_minimal.runs import CHECKPOINT, CONFIG, HISTORY, SAMPLES, WEIGHTS, checkpoint_epoch, claim_folder
 from glf_minimal.storage import read_json, read_tensors, write_tensors
@@ -45,6 +47,32 @@ def test_a_stopped_training_resumes_exactly(make_glf, some_digits, tmp_path, kin
     assert_equal_weights(weights(resumed), weights(unbroken))
     assert without_seconds(history) == without_seconds(expected)
     assert_equal_weights(read_tensors(tmp_path / WEIGHTS)[0], weights(unbroken))
+
+
+@pytest.mark.parametrize("name", [HISTORY, SAMPLES, WEIGHTS])
+def test_a_stop_after_the_last_epoch_loses_none(make_glf, some_digits, tmp_path, monkeypatch, name):
+    """Stopped before one of the last files is in its place, a training only writes what is missing."""
+    unbroken, stopped, resumed = make_glf(), make_glf(), make_glf()
+    expected, move, epoch = fit(unbroken, some_digits, quick()), Path.replace, training._Loop._epoch
+    done = []
+
+    def stop(path, target):
+        if target.name == name and len(done) == 3:
+            raise KeyboardInterrupt
+        return move(path, target)
+
+    monkeypatch.setattr(training._Loop, "_epoch", lambda loop, *a: done.append(1) or epoch(loop, *a))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fit(stopped, some_digits, quick(), tmp_path)
+    assert checkpoint_epoch(tmp_path) == 3
+    assert not (tmp_path / WEIGHTS).exists()
+    history = fit(resumed, some_digits, quick(), tmp_path)
+    assert len(done) == 3  # nothing was trained again
+    assert without_seconds(history) == without_seconds(expected)
+    assert_equal_weights(read_tensors(tmp_path / WEIGHTS)[0], weights(unbroken))
+    assert {f.name for f in tmp_path.iterdir()} - {".lock"} == {CONFIG, HISTORY, SAMPLES, WEIGHTS}
 
 
 def test_the_files_of_a_run(make_glf, some_digits, tmp_path):

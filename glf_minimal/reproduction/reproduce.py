@@ -85,15 +85,16 @@ def reproduce(
     for place, cell in enumerate(cells, start=1):
         name = f"[{place}/{len(cells)}] {cell.experiment.name} {cell.data} {cell.row.name} seed {cell.seed}"
         try:
-            if is_recorded(cell, results, inception is not None):
-                counts["recorded before"] += 1
-                say(f"{name}: recorded")
-                continue
             folder = cell.run(runs)
-            with FileLock(runs / f".{folder.name}.lock", timeout=0):
-                say(f"{name}: {folder}")
-                say(f"{name}: {_fill(cell, folder, results, root, device, inception, progress)}")
-                counts["recorded now"] += 1
+            if not is_recorded(cell, results, inception is not None):
+                with FileLock(runs / f".{folder.name}.lock", timeout=0):
+                    if not is_recorded(cell, results, inception is not None):  # by another process, just now
+                        say(f"{name}: {folder}")
+                        say(f"{name}: {_fill(cell, folder, results, root, device, inception, progress)}")
+                        counts["recorded now"] += 1
+                        continue
+            counts["recorded before"] += 1
+            say(f"{name}: recorded")
         except Timeout:
             counts["worked on by another process"] += 1
             say(f"{name}: being worked on by another process")
