@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 from extremes import assert_finite, outcome
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from glf_minimal import metrics
@@ -34,6 +34,7 @@ FORMS = {"one-sided": one_sided_flow, "two-sided": two_sided_flow}
     n=st.integers(1, 4),
     seed=st.integers(0, 999),
 )
+@example(dim=5, blocks=11, log_scale=14.0, double=False, n=1, seed=0)
 @settings(deadline=None, max_examples=40)
 def test_flows_of_any_depth_on_latents_of_any_scale(form, dim, blocks, log_scale, double, n, seed):
     with torch.random.fork_rng([]):
@@ -41,7 +42,13 @@ def test_flows_of_any_depth_on_latents_of_any_scale(form, dim, blocks, log_scale
         flow = FORMS[form](dim, hidden=8, blocks=blocks).eval()
         z = 10**log_scale * torch.randn(n, dim, dtype=torch.float64)
     flow, z = (flow.double(), z) if double else (flow, z.float())
-    assert_finite([*flow(z), flow.log_prob(z)])
+    (eps, log_det), log_prob = flow(z), flow.log_prob(z)
+    assert_finite([eps, log_det])
+    assert not log_prob.isnan().any()
+    if (
+        double or log_scale + 0.87 * blocks < 17
+    ):  # a block stretches by up to exp(2); 1e19 squared is too much
+        assert_finite(log_prob)
     error = flow.inverse_error(z)
     assert error >= 0  # also false of NaN
     if double and form == "two-sided":
