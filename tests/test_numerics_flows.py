@@ -45,9 +45,7 @@ def test_flows_of_any_depth_on_latents_of_any_scale(form, dim, blocks, log_scale
     (eps, log_det), log_prob = flow(z), flow.log_prob(z)
     assert_finite([eps, log_det])
     assert not log_prob.isnan().any()
-    if (
-        double or log_scale + 0.87 * blocks < 17
-    ):  # a block stretches by up to exp(2); 1e19 squared is too much
+    if double or log_scale + 0.87 * blocks < 17:  # a block stretches by up to exp(2); 1e19 squared is too much
         assert_finite(log_prob)
     error = flow.inverse_error(z)
     assert error >= 0  # also false of NaN
