@@ -199,3 +199,12 @@ def test_errors_say_what_is_wrong():
         frechet_from_features(torch.zeros(4, 3), torch.tensor([[1, 2, math.inf], [1, 2, math.nan]]))
     with pytest.raises(MetricError, match="resamples: expected at least 2, got 1"):
         bootstrap_standard_error(c, c, resamples=1)
+
+
+def test_the_standard_error_of_two_resamples():
+    """The least number of them; 20 by default; in double precision."""
+    real, generated = (torch.randn(40, 3, generator=torch.Generator().manual_seed(i)) for i in range(2))
+    assert bootstrap_standard_error(real, generated, 2) > 0
+    error = bootstrap_standard_error(real, generated)
+    assert error == bootstrap_standard_error(real, generated, 20, 0) != bootstrap_standard_error(real, generated, 21)
+    assert torch.tensor(error).item() != error  # float32 has no such number

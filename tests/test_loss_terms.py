@@ -12,6 +12,7 @@ from glf_minimal.models import (
     AAE,
     AE,
     GLANN,
+    VAE,
     WAEGAN,
     AdvAE,
     FlowAE,
@@ -82,6 +83,16 @@ def test_the_samples_of_a_two_stage_vae(auto_encoder):
             assert torch.allclose(z, model.second.decoder(u) + torch.tensor(0.35).exp() * noise, atol=1e-6)
 
 
+def test_the_latent_of_a_posterior_with_a_flow(auto_encoder, x):
+    """The flow maps latents to the Gaussian's draws, so its inverse takes their mean to the latent."""
+    torch.manual_seed(7)
+    flow = two_sided_flow(DIM, 8).eval()
+    model = VAE(Flat(nn.Linear(4, 2 * DIM), (2 * DIM,)), auto_encoder[1], DIM, posterior_flow=flow).eval()
+    mean = model.encoder(x)[:, :DIM]
+    assert torch.allclose(model.encode(x), flow.inverse(mean)[0], atol=1e-6)
+    assert not torch.allclose(model.encode(x), mean, atol=1e-3)
+
+
 @pytest.mark.parametrize("gan", ["non-saturating", "wgan-gp"])
 def test_what_critic_and_generator_minimize(auto_encoder, x, gan):
     """-log D of the fakes, or minus the WGAN's score of them; a penalty only where there is one."""
@@ -96,6 +107,22 @@ def test_what_critic_and_generator_minimize(auto_encoder, x, gan):
     assert terms["loss"].item() == terms["fooling"].item() == pytest.approx(expected.item(), rel=1e-6)
     names = {"loss", "real", "fake"} | ({"penalty"} if gan == "wgan-gp" else set())
     assert set(model.critic_losses(x)) == names
+
+
+def test_glann_finds_the_latents_of_new_images(auto_encoder, x):
+    """Adam at a rate of 0.05 from the nearest of the first 256 decoded latents, each image for itself."""
+    decoder = auto_encoder[1]
+    model = GLANN(257, decoder, DIM, LatentGenerator(DIM, (8,)), encode_steps=3)
+    with torch.no_grad():
+        x[0] = decoder(F.normalize(model.latents.weight[256:]))[0]  # the nearest one is out of reach
+    known = F.normalize(model.latents.weight.detach()[:256])
+    z = known[(decoder(known).detach()[None] - x[:, None]).square().sum((2, 3, 4)).argmin(1)].requires_grad_()
+    optimizer = torch.optim.Adam([z], lr=0.05)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (decoder(F.normalize(z)) - x).square().sum().backward()
+        optimizer.step()
+    assert torch.allclose(model.encode(x), F.normalize(z), atol=1e-5)
 
 
 @pytest.mark.parametrize("model", [AAE, WAEGAN])

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torchvision.transforms.functional import gaussian_blur
 
-from glf_minimal import load_dataset
+from glf_minimal import load_dataset, metrics
 from glf_minimal.errors import GLFError, MetricError
 from glf_minimal.features import extract
 from glf_minimal.frechet import frechet_from_features
@@ -218,3 +218,24 @@ def test_missing_packages_are_named(monkeypatch):
         precision_recall(normal(10, 3), normal(10, 3))
     with pytest.raises(MetricError, match="pip install torchmetrics"):
         kernel_distance(normal(10, 3), normal(10, 3))
+
+
+def test_what_fid_takes_by_default(monkeypatch):
+    """2048 features, 50 images at a time, on the CPU; both sets go through one extractor."""
+    made, asked = [], []
+    monkeypatch.setattr(metrics, "InceptionFeatures", lambda dims, weights: made.append((dims, weights)) or "network")
+    monkeypatch.setattr(metrics, "image_batches", lambda images, n: (images, n))
+    monkeypatch.setattr(metrics, "extract", lambda *arguments: asked.append(arguments) or torch.rand(9, 2))
+    metrics.fid("real", "generated")
+    assert made == [(2048, None)]
+    assert asked == [("network", ("real", 50), "cpu"), ("network", ("generated", 50), "cpu")]
+    metrics.fid("real", "generated", "file", 64, 7, "cuda")
+    assert made[1] == (64, "file")
+    assert asked[3] == ("network", ("generated", 7), "cuda")
+
+
+def test_one_dimension_and_no_pairs():
+    assert bits_per_dim(math.log(2), dim=1) == pytest.approx(1)
+    with pytest.raises(MetricError) as caught:
+        reconstruction_errors([])
+    assert str(caught.value) == "pairs: expected at least one pair of batches, got none"
