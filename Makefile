@@ -7,9 +7,9 @@ BIN := $(VENV)/bin
 RUN := runs/quickstart
 HTML := _build/html/index.html
 
-.PHONY: help book test stress bench matrix audit lint format quickstart results clean
+.PHONY: help book test stress bench matrix mutants audit lint format quickstart results clean
 help:
-	@sed -n '1,2p' Makefile; echo '# make results · make lint · make format · make quickstart · make stress · make bench · make matrix · make audit · make clean'
+	@sed -n '1,2p' Makefile; echo '# make results · make lint · make format · make quickstart · make stress · make bench · make matrix · make mutants · make audit · make clean'
 
 # The stamp is the last thing written, so an interrupted installation is done again.
 $(VENV)/.installed: pyproject.toml
@@ -63,12 +63,17 @@ $(VENV)/.bench: $(VENV)/.installed
 matrix: $(VENV)/.tools
 	$(BIN)/tox
 
+# Small changes to flows, models and metrics, one by one: do the tests notice?
+mutants: $(VENV)/.tools
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/mutmut run
+	$(BIN)/mutmut results
+
 # Known vulnerabilities of what is installed; asks PyPI's advisory service.
 audit: $(VENV)/.tools
 	$(BIN)/pip-audit --skip-editable
 
 $(VENV)/.tools: $(VENV)/.installed
-	$(BIN)/python -m pip install --disable-pip-version-check -q pip-audit tox tox-uv
+	$(BIN)/python -m pip install --disable-pip-version-check -q mutmut pip-audit tox tox-uv
 	@touch $@
 
 clean:
