@@ -208,3 +208,37 @@ def test_the_standard_error_of_two_resamples():
     error = bootstrap_standard_error(real, generated)
     assert error == bootstrap_standard_error(real, generated, 20, 0) != bootstrap_standard_error(real, generated, 21)
     assert torch.tensor(error).item() != error  # float32 has no such number
+
+
+def test_shapes_that_do_not_fit_are_all_named():
+    mean, covariance = torch.zeros(2), torch.eye(2)
+    for wrong in (0, 1, 2, 3):
+        arguments = [mean, covariance, mean, covariance]
+        arguments[wrong] = torch.zeros(3) if wrong % 2 == 0 else torch.eye(3)
+        shapes = zip(("mean1", "cov1", "mean2", "cov2"), (tuple(a.shape) for a in arguments), strict=True)
+        with pytest.raises(MetricError) as caught:
+            frechet_distance(*arguments)
+        named = ", ".join(f"{name} {shape}" for name, shape in shapes)
+        assert str(caught.value) == f"expected means (F,) and covariances (F, F) of one F > 0; got {named}"
+
+
+def test_how_symmetric_a_covariance_has_to_be():
+    """To one part in 100,000 of its largest entry, whatever that is."""
+    for size in (1e-3, 1e3):
+        for asymmetry, fine in ((1e-6, True), (1e-4, False)):
+            covariance = size * torch.tensor([[1.0, asymmetry], [0.0, 1.0]])
+            arguments = torch.zeros(2), covariance, torch.zeros(2), size * torch.eye(2)
+            if fine:
+                assert frechet_distance(*arguments) < 1e-3 * size
+            else:
+                with pytest.raises(MetricError) as caught:
+                    frechet_distance(*arguments)
+                expected = "a covariance is not symmetric; expected C = C^T, as Moments gives it"
+                assert str(caught.value) == expected
+
+
+def test_as_many_samples_as_dimensions_are_not_warned_about(recwarn):
+    assert frechet_from_features(torch.randn(5, 5), torch.randn(9, 5)) > 0
+    assert not recwarn
+    frechet_from_features(torch.randn(9, 5), torch.randn(4, 5))
+    assert str(recwarn.pop().message).startswith("4 generated samples for 5 feature dimensions leave the covariance")

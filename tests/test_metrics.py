@@ -239,3 +239,14 @@ def test_one_dimension_and_no_pairs():
     with pytest.raises(MetricError) as caught:
         reconstruction_errors([])
     assert str(caught.value) == "pairs: expected at least one pair of batches, got none"
+
+
+def test_neighbours_and_subsets_by_default(capsys):
+    """Three neighbours, subsets of 1,000; the least that can be compared is two vectors in one subset."""
+    real, generated = normal(1200, 4), normal(1100, 4, seed=1) + 0.3
+    assert precision_recall(real[:50], generated[:50]) == precision_recall(real[:50], generated[:50], 3)
+    assert precision_recall(real[:50], generated[:50]) != precision_recall(real[:50], generated[:50], 4)
+    assert kernel_distance(real, generated, 2) == kernel_distance(real, generated, 2, 1000)
+    assert kernel_distance(real, generated, 2) != kernel_distance(real, generated, 2, 1001)
+    assert math.isfinite(kernel_distance(real[:2], generated[:2], 1)["kid"])
+    assert capsys.readouterr() == ("", "")

@@ -141,6 +141,17 @@ def test_the_temperature_is_1(model):
         assert torch.equal(given, default)
 
 
+def test_generators_of_latents():
+    """Batch norm only where it is asked for, and latents in the precision of the weights, float32 at least."""
+    plain, normed = (LatentGenerator(DIM, (3,), **told) for told in ({}, {"batch_norm": True}))
+    for generator, layers in ((plain, 0), (normed, 1)):
+        assert sum(isinstance(module, nn.BatchNorm1d) for module in generator.modules()) == layers
+    assert LatentGenerator(DIM, (3,)).bfloat16()(torch.zeros(4, DIM, dtype=torch.bfloat16)).dtype == torch.float32
+    for prior in (plain, StandardNormal(DIM), GaussianMixture(DIM, 2), two_sided_flow(DIM, 4).eval()):
+        given, default = (prior.sample(5, *t, generator=torch.Generator().manual_seed(1)) for t in ((1.0,), ()))
+        assert torch.equal(given, default)
+
+
 def test_parts_with_settings_of_their_own():
     (update,) = AE(*networks(AE), decoder_decay=0.25).stages[0].updates
     assert [update.parts[part].weight_decay for part in ("encoder", "decoder")] == [0.0, 0.25]
