@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glf_minimal.checks import to_channels_last
 from glf_minimal.errors import DataError, MetricError
 from glf_minimal.models.base import Adam, Stage, Trainable, Update
 from glf_minimal.storage import DAMAGE, load_weights, read_tensors, write_tensors
@@ -172,4 +173,5 @@ def load_classifier(data: str) -> tuple[Classifier, dict]:
     except DAMAGE as error:
         raise MetricError(f"{path} does not give a classifier ({error}); install this package again") from error
     load_weights(classifier, cast(tensors, torch.float32), path)
+    to_channels_last(classifier)
     return classifier.eval().requires_grad_(False), facts | {"sha256": classifier_digest(data)}

@@ -16,6 +16,8 @@ from glf_minimal.data import NOT_A_PICTURE, PICTURE_ENDINGS, PICTURE_FORMATS, Im
 from glf_minimal.errors import DataError, MetricError
 from glf_minimal.storage import DAMAGE, read_pretrained
 
+AT_ONCE = 250  # images: on CPUs the features of larger batches leave the cache, which takes twice the time
+
 
 def require(module: str, package: str) -> ModuleType:
     """Import a module that only metrics need, or say how to install it."""
@@ -155,7 +157,7 @@ def extract(extractor: nn.Module, batches: Iterable[Tensor], device: torch.devic
     """
     extractor, features = extractor.to(device).eval(), []
     dtype = next((p.dtype for p in extractor.parameters()), torch.float32)  # images may be a float64 model's samples
-    for images in batches:
+    for images in (part for batch in batches for part in batch.split(AT_ONCE)):
         features.append(extractor(images.to(device, dtype)).float().cpu())
         if features[-1].ndim != 2 or len(features[-1]) != len(images):
             shape = tuple(features[-1].shape)
