@@ -1,0 +1,117 @@
+"""What flows are made of, and what the parts that every model shares take and refuse."""
+
+import pytest
+import torch
+from torch import nn
+
+from glf_minimal import one_sided_flow, two_sided_flow
+from glf_minimal.flows import AffineCoupling, Permutation, draw_noise
+from glf_minimal.models import AE, VAE, Adam
+
+DIM = 7
+
+
+def widths(conditioner):
+    """Of each network of a conditioner: inputs, hidden layers, outputs."""
+    layers = ([m for m in net if isinstance(m, nn.Linear)] for net in conditioner.nets)
+    return [[linear[0].in_features, *(layer.out_features for layer in linear)] for linear in layers]
+
+
+def test_the_slide_decks_flow():
+    """Four one-sided sigmoid couplings, one network each with two hidden layers of 200; permutations between them."""
+    flow = one_sided_flow(DIM)
+    assert [type(layer) for layer in flow.layers] == [AffineCoupling, *[Permutation, AffineCoupling] * 3]
+    for coupling in flow.layers[::2]:
+        assert (coupling.scale, coupling.move_first) == ("sigmoid", None)
+        assert widths(coupling.move_second) == [[4, 200, 200, 6]]
+    for block, permutation in enumerate(flow.layers[1::2], start=1):
+        assert torch.equal(permutation.order, Permutation(DIM, block).order)
+    for block, permutation in enumerate(one_sided_flow(DIM, seed=5).layers[1::2], start=1):
+        assert torch.equal(permutation.order, Permutation(DIM, 5 + block).order)
+    assert widths(one_sided_flow(DIM, 9, 2, depth=3).layers[-1].move_second) == [[4, 9, 9, 9, 6]]
+
+
+def test_the_authors_flow():
+    """Four two-sided soft-clamped couplings, two networks a half with two hidden layers of 64; permutations after each."""
+    flow = two_sided_flow(DIM)
+    assert [type(layer) for layer in flow.layers] == [AffineCoupling, Permutation] * 4
+    for coupling in flow.layers[::2]:
+        assert coupling.scale == "soft-clamp"
+        assert widths(coupling.move_first) == [[3, 64, 64, 4]] * 2
+        assert widths(coupling.move_second) == [[4, 64, 64, 3]] * 2
+        assert sum(isinstance(module, nn.BatchNorm1d) for module in coupling.modules()) == 8
+    for seed in (0, 5):
+        for block, permutation in enumerate(two_sided_flow(DIM, seed=seed).layers[1::2]):
+            assert torch.equal(permutation.order, Permutation(DIM, seed + block).order)
+    one_sided = two_sided_flow(DIM, 8, 3, both_sides=False, batch_norm=False)
+    assert len(one_sided.layers) == 6
+    assert all(coupling.move_first is None for coupling in one_sided.layers[::2])
+    assert not [module for module in one_sided.modules() if isinstance(module, nn.BatchNorm1d)]
+
+
+def test_permutations_differ_by_default():
+    orders = [tuple(layer.order.tolist()) for layer in two_sided_flow(30).layers[1::2]]
+    assert len(set(orders)) == 4
+
+
+def test_noise():
+    like = torch.zeros(0, dtype=torch.float64)
+    given, default = (draw_noise(3, 2, like, *t, generator=torch.Generator().manual_seed(0)) for t in ((1.0,), ()))
+    assert torch.equal(given, default)
+    assert default.dtype == torch.float64
+
+
+@pytest.mark.parametrize("betas", [(0.0, 0.0), (0.999, 0.0), (0.0, 0.9999)])
+def test_rates_of_forgetting_that_adam_takes(betas):
+    assert Adam(betas=betas).betas == betas
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"betas": betas} for betas in ((1.0, 0.9), (0.9, 1.0), (-0.1, 0.9), (0.9, -0.1))),
+        *({"lr_factor": 0.0}, {"eps": 0.0}, {"weight_decay": -1.0}),
+    ],
+)
+def test_settings_that_adam_does_not_take(wrong):
+    with pytest.raises(ValueError, match=r"^expected lr_factor > 0, betas in \[0, 1\), eps > 0 and weight_decay >= 0"):
+        Adam(**wrong)
+
+
+class Gives(nn.Module):
+    """Anything in, the same out."""
+
+    def __init__(self, output):
+        super().__init__()
+        self.output = output
+
+    def forward(self, _):
+        return self.output
+
+
+@pytest.mark.parametrize(("model", "expected", "wanted"), [(AE, (2, 3), "latent_dim"), (VAE, (2, 6), "2 * latent_dim")])
+def test_latents_of_another_length(model, expected, wanted):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the whole message is compared)
+        model(Gives(torch.zeros(2, 4)), nn.Identity(), 3).encode(torch.zeros(2, 1, 2, 2))
+    assert str(caught.value) == (
+        f"encoder: expected latents of shape {expected} for 2 images, got (2, 4); make its output as long as {wanted}"
+    )
+
+
+def test_an_encoder_that_cannot_take_the_images():
+    class Picky(nn.Module):
+        def forward(self, _):
+            raise RuntimeError("the reason\nand the rest of the story")
+
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the whole message is compared)
+        AE(Picky(), nn.Identity(), 3).encode(torch.zeros(2, 4))
+    assert str(caught.value) == "encoder: cannot take torch.float32 input of shape (2, 4) (the reason)"
+
+
+def test_half_precision_within_and_single_precision_outside():
+    """Latents in half precision come as float32; the loss is taken in the precision of the images."""
+    x = torch.rand(2, 1, 2, 2)
+    model = AE(Gives(torch.ones(2, 3, dtype=torch.bfloat16)), Gives(torch.rand(2, 1, 2, 2).bfloat16()), 3)
+    assert model.encode(x).dtype == torch.float32
+    assert model.reconstruction_loss(model.encode(x), x).dtype == torch.float32
+    assert model.reconstruction_loss(model.encode(x), x.double()).dtype == torch.float64
