@@ -32,7 +32,7 @@ def test_the_slide_decks_flow():
 
 
 def test_the_authors_flow():
-    """Four two-sided soft-clamped couplings, two networks a half with two hidden layers of 64; permutations after each."""
+    """Four two-sided soft-clamped couplings, two networks a half with two hidden layers of 64, permutations."""
     flow = two_sided_flow(DIM)
     assert [type(layer) for layer in flow.layers] == [AffineCoupling, Permutation] * 4
     for coupling in flow.layers[::2]:
