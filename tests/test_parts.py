@@ -6,7 +6,7 @@ from torch import nn
 
 from glf_minimal import one_sided_flow, two_sided_flow
 from glf_minimal.flows import AffineCoupling, Permutation, draw_noise
-from glf_minimal.models import AE, VAE, Adam
+from glf_minimal.models import AE, VAE, Adam, LatentModel, Stage
 
 DIM = 7
 
@@ -47,6 +47,19 @@ def test_the_authors_flow():
     assert len(one_sided.layers) == 6
     assert all(coupling.move_first is None for coupling in one_sided.layers[::2])
     assert not [module for module in one_sided.modules() if isinstance(module, nn.BatchNorm1d)]
+
+
+def test_what_parts_are_where_nothing_is_asked_of_them():
+    assert AffineCoupling(DIM, 8).move_first is not None
+    assert torch.equal(Permutation(DIM).order, Permutation(DIM, 0).order)
+    assert torch.equal(two_sided_flow(DIM).layers[1].order, Permutation(DIM, 0).order)
+    assert LatentModel(nn.Identity(), nn.Identity(), DIM).beta == 1
+
+
+@pytest.mark.parametrize("share", [0, -1.0])
+def test_a_stage_needs_time(share):
+    with pytest.raises(ValueError, match=rf"^share: expected more than 0 for the stage 'first', got {share}$"):
+        Stage("first", (), share)
 
 
 def test_permutations_differ_by_default():
