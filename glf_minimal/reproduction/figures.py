@@ -104,7 +104,7 @@ def pictures_of_glf(results: str | Path, name: str, experiment: Experiment):
     if not found:
         return _empty(experiment)
     heights = [picture.shape[0] / picture.shape[1] for picture in found.values()]
-    size, shares = (6.4, 6.4 * sum(heights) + 0.3 * len(found)), {"height_ratios": heights}
+    size, shares = (4.8, 4.8 * sum(heights) + 0.3 * len(found)), {"height_ratios": heights}
     figure, axes = plt.subplots(len(found), squeeze=False, figsize=size, gridspec_kw=shares, layout="constrained")
     for axis, (data, picture) in zip(axes[:, 0], found.items(), strict=True):
         axis.imshow(picture)
