@@ -60,7 +60,7 @@ def test_the_loss_curve_is_that_of_one_process_with_the_doubled_batch(one_and_tw
 
 
 HALVES = """
-import copy, torch
+import copy, sys, torch
 from torch import nn
 from glf_minimal.parallel import join, share_batch_norm
 
@@ -83,7 +83,7 @@ for whole, x in (
     assert torch.allclose(x.grad[mine] / team.size, expected[mine], atol=1e-6), (x.grad[mine], expected[mine])
     for name, value in whole.state_dict().items():
         assert torch.allclose(half.state_dict()[name].float(), value.float(), rtol=1e-5), name
-print("as", "one")
+sys.stdout.write("as one\\n")  # at once: unbuffered, print would write it in parts, and the two would mix
 """
 
 
