@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from training_helpers import Gives
 
 from glf_minimal import mlp_decoder, mlp_encoder, one_sided_flow, two_sided_flow
 from glf_minimal.losses import GaussianLikelihood
@@ -26,17 +27,6 @@ def x(digits):
     return digits.batch(slice(32)).double()
 
 
-class Drawn(nn.Module):
-    """An encoder that gives latents drawn before, whatever the image."""
-
-    def __init__(self, z):
-        super().__init__()
-        self.z = z
-
-    def forward(self, x):
-        return self.z
-
-
 @pytest.mark.parametrize("beta", [1.0, 10.0, 400.0])
 def test_elbo_is_minus_glf_without_stop_gradient_plus_entropy(x, beta):
     """For the same draw of z: ELBO = -(beta * recon + NLL of GLF) + H[q(z|x)] (slide deck)."""
@@ -46,7 +36,7 @@ def test_elbo_is_minus_glf_without_stop_gradient_plus_entropy(x, beta):
     terms = vae.losses(x)
     torch.manual_seed(1)
     z, _ = vae.reparameterize(*vae.posterior(x))
-    glf = GLF(Drawn(z), vae.decoder, flow, beta=beta, stop_gradient=False).losses(x)
+    glf = GLF(Gives(z), vae.decoder, flow, beta=beta, stop_gradient=False).losses(x)
     _, log_var = vae.posterior(x)
     entropy = 0.5 * (log_var.sum(1) + DIM * math.log(2 * math.pi * math.e)).mean()
     elbo = -terms["loss"]
@@ -154,8 +144,8 @@ def test_mmd_by_hand():
 
 def test_wae_mmd_of_an_encoder_that_gives_the_prior_is_about_zero(x):
     torch.manual_seed(0)
-    model = WAEMMD(Drawn(torch.randn(32, DIM, dtype=torch.float64)), mlp_decoder(SHAPE, DIM, (32,)).double(), DIM)
-    far = WAEMMD(Drawn(torch.full((32, DIM), 2.0, dtype=torch.float64)), model.decoder, DIM)
+    model = WAEMMD(Gives(torch.randn(32, DIM, dtype=torch.float64)), mlp_decoder(SHAPE, DIM, (32,)).double(), DIM)
+    far = WAEMMD(Gives(torch.full((32, DIM), 2.0, dtype=torch.float64)), model.decoder, DIM)
     assert abs(model.losses(x)["mmd"].item()) < 0.1 * far.losses(x)["mmd"].item()
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from training_helpers import Gives
 
 from glf_minimal import one_sided_flow, two_sided_flow
 from glf_minimal.flows import AffineCoupling, Permutation, draw_noise
@@ -89,17 +90,6 @@ def test_rates_of_forgetting_that_adam_takes(betas):
 def test_settings_that_adam_does_not_take(wrong):
     with pytest.raises(ValueError, match=r"^expected lr_factor > 0, betas in \[0, 1\), eps > 0 and weight_decay >= 0"):
         Adam(**wrong)
-
-
-class Gives(nn.Module):
-    """Anything in, the same out."""
-
-    def __init__(self, output):
-        super().__init__()
-        self.output = output
-
-    def forward(self, _):
-        return self.output
 
 
 @pytest.mark.parametrize(("model", "expected", "wanted"), [(AE, (2, 3), "latent_dim"), (VAE, (2, 6), "2 * latent_dim")])

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from glf_minimal import (
     GLF,
@@ -21,6 +22,17 @@ QUICK |= {"precision": "float32"}
 
 def quick(epochs=3, **changes):
     return TrainConfig(epochs=epochs, **{**QUICK, **changes})
+
+
+class Gives(nn.Module):
+    """An encoder or decoder that gives the same output whatever the input."""
+
+    def __init__(self, output):
+        super().__init__()
+        self.output = output
+
+    def forward(self, _):
+        return self.output
 
 
 def weights(model):
