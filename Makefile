@@ -6,10 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/quickstart
 HTML := _build/html/index.html
+PDF := _build/glf-book.pdf
+CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chrome-stable google-chrome))
 
-.PHONY: help book test stress bench matrix mutants audit lint format quickstart results clean
+.PHONY: help book pdf test stress bench matrix mutants audit lint format quickstart results clean
 help:
-	@sed -n '1,2p' Makefile; echo '# make results · make lint · make format · make quickstart · make stress · make bench · make matrix · make mutants · make audit · make clean'
+	@sed -n '1,2p' Makefile; echo '# make results · make lint · make format · make pdf · make quickstart · make stress · make bench · make matrix · make mutants · make audit · make clean'
 
 # The stamp is the last thing written, so an interrupted installation is done again.
 $(VENV)/.installed: pyproject.toml
@@ -29,6 +31,18 @@ book: quickstart
 	@test -s $(HTML) || { echo "the book was not built: $(HTML) is missing"; exit 1; }
 	@echo "generated digits: $(RUN)/samples.png, without the flow: $(RUN)/plain-noise.png"
 	@echo "book: $(CURDIR)/$(HTML)"
+
+# The whole book as one file for paper, printed by Chromium; a few minutes.
+pdf: $(VENV)/.installed
+	@test -n "$(CHROMIUM)" || { echo "make pdf needs Chromium: install it, or say where it is: make pdf CHROMIUM=PATH"; exit 1; }
+	$(BIN)/jupyter-book build . -W -n --keep-going --builder custom --custom-builder singlehtml
+	@# Its links start at its top folder, so the page has to lie there.
+	cp _build/singlehtml/book/intro.html _build/singlehtml/book.html
+	"$(CHROMIUM)" --headless --no-sandbox --no-pdf-header-footer --generate-pdf-document-outline \
+		--virtual-time-budget=300000 --print-to-pdf="$(CURDIR)/$(PDF).part" "file://$(CURDIR)/_build/singlehtml/book.html"
+	@test -s $(PDF).part || { echo "Chromium printed nothing: see above"; exit 1; }
+	@mv $(PDF).part $(PDF)
+	@echo "book: $(CURDIR)/$(PDF)"
 
 # Every table and figure of the book, from data/results.
 results: $(VENV)/.installed
