@@ -48,7 +48,7 @@ pdf: $(VENV)/.installed
 results: $(VENV)/.installed
 	$(BIN)/glf report
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
-		notebooks/09_tables.ipynb notebooks/10_figures.ipynb
+		notebooks/09_tables.ipynb notebooks/10_figures.ipynb notebooks/11_perceptual_loss.ipynb
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

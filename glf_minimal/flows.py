@@ -224,6 +224,9 @@ def one_sided_flow(dim: int, hidden: int = 200, blocks: int = 4, seed: int = 0, 
 
     Its log_det is never positive, so no latent has an NLL below D/2 log 2 pi: latents much narrower than N(0, I) are
     out of its reach. Standardize such latents first, or take ``two_sided_flow``.
+
+    The permutations are drawn from ``seed``, not chosen. With few blocks some entries may be in the half that stays
+    in all of them, each with a probability of 2^-blocks; they pass the flow unchanged, as one of 40 does by default.
     """
     layers: list[nn.Module] = []
     for block in range(blocks):

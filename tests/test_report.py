@@ -178,7 +178,7 @@ def test_compute(records):
     results = records("ablations", "stretch", epochs=6)
     assert tables.compute(results).rows == [
         ["table-1", "Some GPU", "3", "0.8"],
-        ["ablations", "Some CPU, 1 threads", "1", "0.0"],
+        ["ablations", "Some CPU, 1 thread", "1", "0.0"],
     ]
 
 

@@ -100,7 +100,7 @@ class RecordedRow:
         less = self.reductions
         done, planned = less.pop("train.epochs", (self.records[0]["settings"]["train"]["epochs"],) * 2)
         parts = [f"{done} of {planned} epochs" if done != planned else f"{done} epochs"]
-        parts += [f"{name} {value}, not {full}" for name, (value, full) in less.items()]
+        parts += [f"{name} {value}" + ("" if full is None else f", not {full}") for name, (value, full) in less.items()]
         number, planned_seeds = len(self.records), self.experiment.seeds
         of = f" of {planned_seeds}" if number < planned_seeds else ""
         parts.append(f"{number} seed{'s' if number > 1 else ''}{of}")

@@ -283,7 +283,8 @@ def compute(results: str | Path) -> Table:
             training = record["training"]
             clock = "cpu_seconds" if " threads" in training["hardware"] else "seconds"
             seconds = training.get(clock, training["seconds"])
-            hours.setdefault((name, training["hardware"]), []).append(seconds / 3600)
+            hardware = training["hardware"].replace(" 1 threads", " 1 thread")
+            hours.setdefault((name, hardware), []).append(seconds / 3600)
     lines = [[name, hardware, str(len(runs)), f"{sum(runs):.1f}"] for (name, hardware), runs in hours.items()]
     below = [] if lines else [f"Nothing has been recorded yet: {NOT_RUN}."]
     return Table(["experiment", "hardware", "trainings", "hours"], lines, below, left=2)
