@@ -9,9 +9,9 @@ HTML := _build/html/index.html
 PDF := _build/glf-book.pdf
 CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chrome-stable google-chrome))
 
-.PHONY: help book pdf test stress bench matrix mutants audit lint format quickstart results clean
+.PHONY: help book pdf test stress bench coverage matrix mutants audit lint format quickstart results clean
 help:
-	@sed -n '1,2p' Makefile; echo '# make results · make lint · make format · make pdf · make quickstart · make stress · make bench · make matrix · make mutants · make audit · make clean'
+	@sed -n '1,2p' Makefile; echo '# make results · make lint · make format · make pdf · make quickstart · make stress · make bench · make coverage · make matrix · make mutants · make audit · make clean'
 
 # The stamp is the last thing written, so an interrupted installation is done again.
 $(VENV)/.installed: pyproject.toml
@@ -72,6 +72,10 @@ bench: $(VENV)/.bench
 $(VENV)/.bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[bench]'
 	@touch $@
+
+# Which lines and branches of the module the unit tests run.
+coverage: $(VENV)/.installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -q --cov --ignore=notebooks --ignore=tests/browser
 
 # The unit tests with the oldest and the newest dependencies, for each Python that is installed; 5 GB an environment.
 matrix: $(VENV)/.tools

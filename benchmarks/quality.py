@@ -24,6 +24,7 @@ import typer
 from torch import Tensor, nn
 
 from benchmarks.quality_points import DONE, Protocol
+from benchmarks.report import made_with
 from glf_minimal.classifiers import load_classifier
 from glf_minimal.data import ImageDataset, load_dataset
 from glf_minimal.features import extract, image_batches
@@ -178,7 +179,10 @@ def table(results: dict) -> str:
         cells = [f"{point['cpu_seconds']:.0f} s" if point else "not reached" for point in reached]
         summary = f"{best['fcd']:.2f} ± {best['fcd_se']:.2f} ({best['cpu_seconds']:.0f} s)"
         lines.append([CONTENDERS[name][0], *cells, summary, f"{last['train_cpu_seconds'] / last['epoch']:.0f}"])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    below = "± is the standard error over draws of the samples."
+    if "made_with" in results:
+        below += f" {made_with(results)}"
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{below}\n"
 
 
 def figure(results: dict, path: str | Path) -> None:
