@@ -215,8 +215,8 @@ def convergence(results: str | Path, data: str) -> Table:
     header = ["model", "stages", "FCD at the end", *(f"FCD ≤ {level}" for level in LEVELS)]
     below = [
         "Epochs, and seconds of training in brackets, to the first snapshot at this FCD or below, means over seeds; a "
-        f"dash where not every seed got there. {CLOCK} A model of two stages has snapshots of the second only, so it "
-        "cannot reach any level in the first half of its epochs."
+        f"dash where not every seed got there. {CLOCK} Older records have none. A model of two "
+        "stages has snapshots of the second only, so it cannot reach any level in the first half of its epochs."
     ]
     bare = [row.title for row in rows if row and not row.curves]
     below += [f"Recorded without a learning curve: {'; '.join(bare)}."] if bare else []
