@@ -75,7 +75,7 @@ class RecordedRow:
         """ "CPU", "GPU" or "CPU and GPU"."""
         made = [record["training"] for record in self.records]
         names = [h["hardware"] for training in made for h in (training, *training.get("resumed_with", []))]
-        return " and ".join(sorted({"CPU" if " threads" in name else "GPU" for name in names}))
+        return " and ".join(sorted({"CPU" if " thread" in name else "GPU" for name in names}))
 
     @property
     def clock(self) -> str:

@@ -281,7 +281,7 @@ def compute(results: str | Path) -> Table:
         if run not in counted:
             counted.add(run)
             training = record["training"]
-            clock = "cpu_seconds" if " threads" in training["hardware"] else "seconds"
+            clock = "cpu_seconds" if " thread" in training["hardware"] else "seconds"
             seconds = training.get(clock, training["seconds"])
             hardware = training["hardware"].replace(" 1 threads", " 1 thread")
             hours.setdefault((name, hardware), []).append(seconds / 3600)
