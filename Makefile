@@ -62,7 +62,7 @@ format: $(VENV)/.installed
 test: lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest --nbval --durations=10
 
-# Some 600 faults, about 12 minutes of one core: commands killed, full disks, two at once. `make test` has a few of them.
+# Some 700 faults, about 15 minutes: commands killed, full disks, two at once. `make test` has a few of them.
 stress: $(VENV)/.installed
 	PYTHONPATH=tests $(BIN)/python -m stress
 
