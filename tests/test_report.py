@@ -31,7 +31,7 @@ def test_the_books_tables_are_the_records_byte_for_byte(written):
 
 
 def test_the_books_figures_are_the_records(written):
-    """The same pictures, where the same version of matplotlib drew them: others set letters by more than a line weighs."""
+    """The same pictures, where the same version of matplotlib drew them; others set letters differently."""
     names = sorted(f"{name}.png" for name in FIGURES)
     assert sorted(path.name for path in GENERATED.glob("*.png")) == names
     for name in names:
