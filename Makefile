@@ -39,6 +39,7 @@ pdf: $(VENV)/.installed
 	$(BIN)/jupyter-book build . -W -n --keep-going --builder custom --custom-builder singlehtml
 	@# Its links start at its top folder, so the page has to lie there.
 	cp _build/singlehtml/book/intro.html _build/singlehtml/book.html
+	@rm -f $(PDF).part
 	"$(CHROMIUM)" --headless --no-sandbox --no-pdf-header-footer --generate-pdf-document-outline \
 		--virtual-time-budget=300000 --print-to-pdf="$(CURDIR)/$(PDF).part" "file://$(CURDIR)/_build/singlehtml/book.html"
 	@test -s $(PDF).part || { echo "Chromium printed nothing: see above"; exit 1; }
