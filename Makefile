@@ -60,8 +60,10 @@ format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Up to four files at a time, a core each: a test's threads would be in the way of the other's.
 test: lint
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest --nbval --durations=10
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest --nbval --numprocesses=auto --maxprocesses=4 \
+		--dist=loadfile --durations=10
 
 # Some 700 faults, about 15 minutes: commands killed, full disks, two at once. `make test` has a few of them.
 stress: $(VENV)/.installed
