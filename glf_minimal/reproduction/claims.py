@@ -62,7 +62,7 @@ def best_samples(results: str | Path, sets: tuple[str, ...]) -> Judgement:
     met, evidence = [], []
     for data in sets:
         rows = _alike(results, plan.TABLE_1, data, "glf")
-        others = sorted((rows[name].fcd, rows[name].title) for name in rivals if name in rows)
+        others = sorted((rows[name].fcd, rows[name].row.title) for name in rivals if name in rows)
         if others:
             met += [rows["glf"].fcd < value for value, _ in others]
             listed = "; ".join(f"{title} {value:.2f}" for value, title in others)
@@ -74,6 +74,7 @@ def faster_convergence(results: str | Path) -> Judgement:
     rivals, met, evidence = ("vae-flow-prior", "flowae", "two-stage-vae"), [], []
     for data in plan.CONVERGENCE.rows:
         rows = {name: row for name, row in _alike(results, plan.CONVERGENCE, data, "glf").items() if row.curves}
+        parts = []
         for row in [rows[name] for name in rivals if {"glf", name} <= rows.keys()]:
             bests = [min(curve, key=lambda point: point["fcd"]) for curve in row.curves]
             level, epoch = (statistics.mean(point[key] for point in bests) for key in ("fcd", "epoch"))
@@ -81,9 +82,8 @@ def faster_convergence(results: str | Path) -> Judgement:
             ours = None if None in firsts else statistics.mean(firsts)
             met.append(ours is not None and ours < epoch)
             reached = "GLF never" if ours is None else f"GLF after {ours:.3g}"
-            evidence.append(
-                f"{data} ({row.extent}): {row.title} was best after {epoch:.3g} epochs, FCD {level:.2f}, {reached}"
-            )
+            parts.append(f"{row.row.title} was best after {epoch:.3g} epochs, FCD {level:.2f}, {reached}")
+        evidence += [f"{data} ({rows['glf'].extent}): {'; '.join(parts)}"] if parts else []
     return _made(met, len(rivals) * len(plan.CONVERGENCE.rows), evidence)
 
 
@@ -155,7 +155,7 @@ def slide_deck(results: str | Path) -> Judgement:
             ours = statistics.mean(record["training"]["last"]["recon"] for record in rows[name].finished)
             theirs = reference["recon"].value
             met.append(abs(ours - theirs) <= 0.05 * theirs)
-            evidence.append(f"{rows[name].title}: {ours:.1f}, in the deck {theirs:.1f}")
+            evidence.append(f"{rows[name].row.title}: {ours:.1f}, in the deck {theirs:.1f}")
     return _made(met, len(published.SLIDE_DECK), evidence)
 
 
@@ -167,7 +167,7 @@ def flowae_report(results: str | Path) -> Judgement:
         return NOT_TESTED, ""
     ours = sorted(theirs, key=lambda name: rows[name].fcd)
     verdict = SUPPORTED if ours == theirs else PARTLY if ours[0] == theirs[0] else NOT_SUPPORTED
-    listed = "; ".join(f"{rows[name].title} {rows[name].fcd:.2f}" for name in ours)
+    listed = "; ".join(f"{rows[name].row.title} {rows[name].fcd:.2f}" for name in ours)
     return verdict, f"binarized mnist ({rows['flowae'].extent}): FCD of {listed}."
 
 
@@ -181,13 +181,13 @@ def perceptual(results: str | Path) -> Judgement:
             if row.finished and glf.finished and less == glf.reductions:
                 met.append(row.fcd <= 0.8 * glf.fcd)
                 evidence.append(
-                    f"table-1, {data} ({row.extent}): FCD of {row.title} {row.fcd:.2f}, of GLF {glf.fcd:.2f}"
+                    f"table-1, {data} ({row.extent}): FCD of {row.row.title} {row.fcd:.2f}, of GLF {glf.fcd:.2f}"
                 )
     return _made(met, len(plan.TABLE_1.rows), evidence)
 
 
 def divergence(results: str | Path) -> Judgement:
-    rows, met, evidence = read_rows(results, plan.FIGURE_4, "cifar10"), [], []
+    rows, met, parts = read_rows(results, plan.FIGURE_4, "cifar10"), [], {}
     for beta in (1, 10):
         row = rows[f"regularized-glf-beta-{beta}"]
         if row:
@@ -200,7 +200,8 @@ def divergence(results: str | Path) -> Judgement:
                 if diverged
                 else f"ended at an NLL of {last['nll']:.0f} and a reconstruction of {last['recon']:.0f}"
             )
-            evidence.append(f"figure-4, cifar10 ({row.extent}): {row.title} {end}")
+            parts.setdefault(row.extent, []).append(f"{row.row.title} {end}")
+    evidence = [f"figure-4, cifar10 ({extent}): {'; '.join(ends)}" for extent, ends in parts.items()]
     return _made(met, 2, evidence)
 
 

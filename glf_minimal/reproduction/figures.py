@@ -94,19 +94,21 @@ def convergence(results: str | Path, data: str):
     return figure
 
 
-def pictures_of_glf(results: str | Path, name: str, experiment: Experiment):
-    """A picture that lies beside the records of GLF in Table 1, on each data set that has one, below each other."""
-    import matplotlib.pyplot as plt
+def pictures_of_glf(results: str | Path, name: str, experiment: Experiment, share: float = 1.0):
+    """A picture that lies beside the records of GLF in Table 1, of each data set that has one.
+
+    Shown is ``share`` of its columns: with all of them a picture of all data sets weighs too much for a page.
+    """
     from matplotlib.image import imread
 
     places = {data: Path(results) / plan.TABLE_1.folder / data / "glf" / f"seed-0-{name}" for data in plan.TABLE_1.rows}
     found = {data: imread(path) for data, path in places.items() if path.exists()}
     if not found:
         return _empty(experiment)
-    heights = [picture.shape[0] / picture.shape[1] for picture in found.values()]
-    size, shares = (4.8, 4.8 * sum(heights) + 0.3 * len(found)), {"height_ratios": heights}
-    figure, axes = plt.subplots(len(found), squeeze=False, figsize=size, gridspec_kw=shares, layout="constrained")
-    for axis, (data, picture) in zip(axes[:, 0], found.items(), strict=True):
+    found = {data: picture[:, : int(share * picture.shape[1])] for data, picture in found.items()}
+    tallest = max(picture.shape[0] / picture.shape[1] for picture in found.values())
+    figure, axes = panels(len(found), width=3.0, height=3.0 * tallest + 0.3)
+    for axis, (data, picture) in zip(axes, found.items(), strict=True):
         axis.imshow(picture)
         axis.set_title(data, fontsize="small")
         axis.set_axis_off()
@@ -199,8 +201,8 @@ FIGURES: dict[str, Callable] = {
     "figure-2-interpolation": lambda results: pictures_of_glf(results, "interpolation.png", plan.FIGURE_2),
     "figure-3": lambda results: over_beta(results, plan.FIGURE_3, {"entropy": "entropy", "nll": "NLL"}),
     "figure-4": lambda results: over_beta(results, plan.FIGURE_4, {"recon": "reconstruction", "nll": "NLL"}),
-    "same-noise": lambda results: pictures_of_glf(results, "same-noise.png", plan.TABLE_1),
-    "neighbours": lambda results: pictures_of_glf(results, "neighbours.png", plan.TABLE_1),
+    "same-noise": lambda results: pictures_of_glf(results, "same-noise.png", plan.TABLE_1, share=2 / 3),
+    "neighbours": lambda results: pictures_of_glf(results, "neighbours.png", plan.TABLE_1, share=2 / 3),
     "memorization": memorization,
     "figure-5": lambda results: samples(results, plan.FIGURE_5, tuple(plan.FIGURE_5.rows)),
 }
