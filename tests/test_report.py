@@ -90,7 +90,7 @@ def test_table_1(records):
     assert glf["FID, paper"] == "8.2 ± 0.1‡"
     assert glf["FID, ours"] == "11.0 ± 1.0 (+2.8)"
     assert glf["FCD"] == "2.00 ± 1.00"
-    assert glf["seconds"] == "1000"
+    assert glf["seconds"] == "1000 on a GPU"
     assert vae["seconds"] == "160"  # on a CPU, what it computed
     assert vae["FID, ours"] == other["FCD"] == "not run"
     text = table.markdown()
@@ -99,12 +99,14 @@ def test_table_1(records):
     assert "‡ unverified, check against arXiv:1905.10485v2." in text
     assert "† read in a secondary source." in text
     assert "FID not run: needs the Inception weights." in text
-    assert "glf reproduce table-1 --dataset mnist --fid" in text
-    assert "glf reproduce table-1 --dataset mnist --set train.epochs=20 --seeds 1  # the reduced rows" in text
+    reduced = "glf reproduce table-1 --dataset mnist --set train.epochs=20 --seeds 1"
+    fid = "--fid  # fills the column FID, ours"
+    assert table.commands[1:] == [f"{reduced}  # reduced, as above", f"{reduced} {fid}"]  # GLF has its FID
     records("table-1", "glf", 0, fcd=1.0)  # on a CPU now, beside two on a GPU
     table = tables.table_1(results, "mnist")
     assert "100 epochs, 3 seeds, CPU and GPU (GLF)." in table.markdown()
     assert line(table, "GLF")["seconds"] == "–"
+    assert f"glf reproduce table-1 --dataset mnist {fid}" in table.commands
     assert "Not run (need the VGG16 weights): GLF, perceptual loss; GLANN, perceptual loss." in text
     assert {len(row) for row in table.rows} == {len(table.header)}
     path = results / "table-1" / "mnist" / "vae" / "seed-0.json"
@@ -112,6 +114,33 @@ def test_table_1(records):
     del record["training"]["cpu_seconds"]  # as older records are
     write_json(path, record)
     assert line(tables.table_1(results, "mnist"), "VAE (reduced)")["seconds"] == "–"
+
+
+def test_seconds_of_a_cpu_and_of_a_gpu_share_no_axis(records):
+    """In tables those of a GPU are marked; where there is but one kind, nothing is."""
+    results = records("table-1", "glf", fcd=6.0, gpu=True, curve=curve(9, 6))
+    both = ["epochs", "seconds of training"]
+    assert [axis.get_xlabel() for axis in FIGURES["convergence-mnist"](results).axes] == both
+    assert line(tables.convergence(results, "mnist"), "GLF")["FCD ≤ 10"] == "1 (10 s)"
+    assert line(tables.table_1(results, "mnist"), "GLF")["seconds"] == "1000"
+    results = records("table-1", "vae", fcd=6.0, curve=curve(9, 6))
+    assert [axis.get_xlabel() for axis in FIGURES["convergence-mnist"](results).axes] == both[:1]
+    table = tables.convergence(results, "mnist")
+    assert line(table, "GLF")["FCD ≤ 10"] == "1 (10 s on a GPU)"
+    assert line(table, "VAE")["FCD ≤ 10"] == "1 (8 s)"
+    assert "Older records" not in table.notes[0]
+
+
+def test_a_run_that_diverged_at_once(records):
+    """It has no history, and no level was reached by all seeds."""
+    results = records("slide-deck", "vae", recon=1.0)
+    records("table-1", "glf", 0, fcd=6.0, curve=curve(9, 6))
+    records("table-1", "glf", 1, fcd=6.0)
+    for path in (results / "slide-deck/mnist/vae/seed-0.json", results / "table-1/mnist/glf/seed-1.json"):
+        write_json(path, read_json(path) | {"metrics": {"classifier": "diverged: nll is nan at step 3 (epoch 1)"}})
+        path.with_suffix(".csv").unlink()
+    write_report(results, results / "out")
+    assert line(tables.convergence(results, "mnist"), "GLF")["FCD ≤ 10"] == "–"
 
 
 def test_divergence_is_said(records):
@@ -265,3 +294,10 @@ def test_ablations_compare_the_same_seeds(records):
     table = tables.ablation(results, "beta")
     assert line(table, "GLF, β = 1 (base)")["FCD"] == "2.00 ± 1.41"
     assert "over" not in "".join(table.notes)
+    results = records("ablations", "beta-100", 2, fcd=4.0)  # no seed in common with the others
+    records("ablations", "beta-100", 0)
+    path = results / "ablations/mnist/beta-100/seed-0.json"
+    write_json(path, read_json(path) | {"metrics": {"classifier": "diverged: nll is nan at step 3 (epoch 1)"}})
+    table = tables.ablation(results, "beta")
+    assert line(table, "GLF, β = 1 (base)")["FCD"] == "2.00 ± 1.41"
+    assert line(table, "GLF, β = 100")["FCD"] == "4.00"

@@ -39,7 +39,7 @@ def samples(results: str | Path, experiment: Experiment, sets: tuple[str, ...]):
 def slide_deck_curves(results: str | Path):
     """Reconstruction, and KL or NLL, of the slide deck's models over their epochs; the first seed."""
     rows = list(read_rows(results, plan.SLIDE_DECK, "mnist").values())[:4]
-    histories = {row.title: row.records[0]["history"] for row in rows if row}
+    histories = {row.title: row.records[0]["history"] for row in rows if row and row.records[0]["history"]}
     return training_curves(histories, ["recon", "kl", "nll"]) if histories else _empty(plan.SLIDE_DECK)
 
 
@@ -80,7 +80,8 @@ def convergence(results: str | Path, data: str):
     rows = read_rows(results, plan.CONVERGENCE, data).values()
     if not any(row.curves for row in rows):
         return _empty(plan.CONVERGENCE)
-    figure, axes = panels(2 if any(row.clock for row in rows) else 1, width=4.6, height=3.4)
+    clocks = {row.clock for row in rows if row.clock}  # seconds of a CPU and of a GPU do not compare
+    figure, axes = panels(2 if len(clocks) == 1 else 1, width=4.6, height=3.4)
     for axis, x in zip(axes, ("epochs", "seconds of training"), strict=False):
         for colour, row in zip(COLOURS, rows, strict=False):
             key = "epoch" if x == "epochs" else row.clock

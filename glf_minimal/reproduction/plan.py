@@ -60,7 +60,7 @@ def _table_1(data: str) -> tuple[Row, ...]:
         row("wae-gan", "WAE-GAN"),
         row("two-stage-vae", "two-stage VAE"),
         row("rae-gmm", "RAE + GMM"),
-        row("vae-flow-prior", "VAE, flow prior"),
+        row("vae-flow-prior", "VAE, flow prior, β = 1"),
         row("vae-flow-posterior", "VAE, flow posterior"),
         replace(row("glf", "GLF"), extras=extras),
         row("glf-perceptual", "GLF, perceptual loss", vgg),

@@ -158,9 +158,15 @@ def _alike(records: list[dict], row: Row) -> tuple[dict, ...]:
 def common_seeds(rows: Iterable[RecordedRow]) -> set[int]:
     """The seeds that all of these rows have, of those that have any; real images have none.
 
-    A mean over other seeds differs even where the rows do not.
+    A mean over other seeds differs even where the rows do not. A row some of whose trainings diverged does not take
+    the others all of their seeds.
     """
-    return set.intersection(*([row.seeds for row in rows if row.seeds and not row.row.real] or [set()]))
+    trained = [row for row in rows if row.seeds and not row.row.real]
+    trained.sort(key=lambda row: len(row.finished) < len(row.records))
+    common = trained[0].seeds if trained else set()
+    for row in trained[1:]:
+        common = common & row.seeds or common
+    return common
 
 
 def nearest_distances(results: str | Path, data: str) -> dict[str, list[float]]:
@@ -194,4 +200,4 @@ def commands(rows: list[RecordedRow], experiment: Experiment, data: str) -> list
     """What makes an experiment's records on a data set, in full and, where there are such, reduced."""
     full = f"glf reproduce {experiment.name}{f' --dataset {data}' if len(experiment.rows) > 1 else ''}"
     reduced = sorted({row.options for row in rows if row.options})
-    return [full, *(f"{full} {options}  # the reduced rows" for options in reduced)]
+    return [full, *(f"{full} {options}  # reduced, as above" for options in reduced)]

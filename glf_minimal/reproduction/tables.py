@@ -121,7 +121,8 @@ def quality(
     """The measured columns of an experiment, a line for each row; of ``only`` these rows, with their titles and
     ``seeds``, and without an explanation of the columns."""
     rows = read_rows(results, experiment, data)
-    rows = rows if seeds is None else {name: row.of_seeds(seeds) for name, row in rows.items()}
+    if seeds is not None:
+        rows = {name: row.of_seeds(seeds) if row.seeds & seeds else row for name, row in rows.items()}
     chosen = [RecordedRow(experiment, row, rows[row.name].records) for row in only or experiment.rows[data]]
     lines = []
     for row in chosen:
@@ -176,16 +177,16 @@ def flowae_report(results: str | Path) -> Table:
 
 def table_1(results: str | Path, data: str) -> Table:
     """Table 1 of the paper: FID where it was measured, and what can be measured without Inception's weights."""
-    table, fid_missing, marks = quality(results, plan.TABLE_1, data, SAMPLES), False, set()
+    table, without_fid, marks = quality(results, plan.TABLE_1, data, SAMPLES), set(), set()
     rows = list(read_rows(results, plan.TABLE_1, data).values())
     for line, row in zip(table.rows, rows, strict=True):
         reference, values = published.TABLE_1.get(row.row.name, {}).get(data), row.values("inception", "fid")
-        fid_missing |= bool(row and not values)
+        without_fid |= {row.options} if len(values) < len(row.finished) else set()
         ours = (
             f"{number(values, 1)} ({difference(values, reference, 1)})" if values and reference else number(values, 1)
         )
         line[1:1] = [quoted(reference), ours if values else NOT_RUN]
-        line.append(f"{row.seconds:.0f}" if row.seconds is not None else "–")
+        line.append(f"{row.seconds:.0f}{on_gpu(row, rows)}" if row.seconds is not None else "–")
         marks |= {reference.status} if reference else set()
     table.header[1:1] = ["FID, paper", "FID, ours"]
     table.header.append("seconds")
@@ -198,10 +199,16 @@ def table_1(results: str | Path, data: str) -> Table:
             f"Measured on {', '.join(map(str, sorted(faces)))} test faces; the official split has {CELEBA_TEST}. With "
             f"fewer, they are those of a public subset of whole frames, squashed to 64 x 64 pixels."
         )
-    if fid_missing:
+    if without_fid:
         table.notes.append("FID not run: needs the Inception weights.")
-        table.commands += [f"{command} --fid  # fills the column FID, ours" for command in table.commands[:1]]
+        for options in sorted(without_fid):
+            table.commands.append(f"{table.commands[0]} {options}".rstrip() + " --fid  # fills the column FID, ours")
     return table
+
+
+def on_gpu(row: RecordedRow, rows: list[RecordedRow]) -> str:
+    """What marks the seconds of a row as those of a GPU, where other rows ran on a CPU."""
+    return " on a GPU" if row.clock == "seconds" and any(other.clock == "cpu_seconds" for other in rows) else ""
 
 
 def convergence(results: str | Path, data: str) -> Table:
@@ -210,12 +217,13 @@ def convergence(results: str | Path, data: str) -> Table:
     for row in rows:
         stages = [len({epoch["stage"] for epoch in record["history"]}) for record in row.records]
         final = number([curve[-1]["fcd"] for curve in row.curves]) if row.curves else NOT_RUN
-        reached = [_reached(row, level) for level in LEVELS]
+        reached = [_reached(row, level, on_gpu(row, rows)) for level in LEVELS]
         lines.append([row.title, str(max(stages, default="–")), final, *reached])
     header = ["model", "stages", "FCD at the end", *(f"FCD ≤ {level}" for level in LEVELS)]
+    older = "Older records have none. " if any(row and not row.clock for row in rows) else ""
     below = [
         "Epochs, and seconds of training in brackets, to the first snapshot at this FCD or below, means over seeds; a "
-        f"dash where not every seed got there. {CLOCK} Older records have none. A model of two "
+        f"dash where not every seed got there. {CLOCK} {older}A model of two "
         "stages has snapshots of the second only, so it cannot reach any level in the first half of its epochs."
     ]
     bare = [row.title for row in rows if row and not row.curves]
@@ -223,12 +231,12 @@ def convergence(results: str | Path, data: str) -> Table:
     return Table(header, lines, below + notes(rows), commands(rows, plan.CONVERGENCE, data))
 
 
-def _reached(row: RecordedRow, level: float) -> str:
+def _reached(row: RecordedRow, level: float, mark: str) -> str:
     firsts = [next((point for point in curve if point["fcd"] <= level), None) for curve in row.curves]
-    if not firsts or None in firsts:
+    if not firsts or None in firsts or len(row.finished) < len(row.records):
         return "–"
     epochs = f"{statistics.mean(point['epoch'] for point in firsts):.3g}"
-    return f"{epochs} ({statistics.mean(point[row.clock] for point in firsts):.0f} s)" if row.clock else epochs
+    return f"{epochs} ({statistics.mean(point[row.clock] for point in firsts):.0f} s{mark})" if row.clock else epochs
 
 
 def ablation(results: str | Path, group: str) -> Table:
