@@ -211,15 +211,16 @@ def perceptual(results: str | Path) -> Judgement:
 
 def divergence(results: str | Path) -> Judgement:
     rows, met, parts = read_rows(results, plan.FIGURE_4, "cifar10"), [], {}
-    for beta in (1, 10):
-        row = rows[f"regularized-glf-beta-{beta}"]
-        if row:
-            ended = any(map(diverged, row.records))
-            if ended or not row.reductions:  # one that was cut short might have diverged later
-                met.append(ended)
-            last, error = row.records[0]["training"]["last"], row.test_error
-            end = f"ended at an NLL of {last['nll']:.0f}, a reconstruction of {last['recon']:.0f} in training"
-            end = "diverged" if ended else end + ("" if error is None else f" and of {error:.0f} on test images")
-            parts.setdefault(row.extent, []).append(f"{row.row.title} {end}")
+    for row in filter(None, (rows[f"regularized-glf-beta-{beta}"] for beta in (1, 10))):
+        stopped = any(map(diverged, row.records))
+        error, glf = (one.test_error if one.reductions == row.reductions else None for one in (row, rows["glf"]))
+        above = stopped or (None not in (error, glf) and error > 2 * glf)
+        if above or not (row.reductions or glf is None):  # one that was cut short might have diverged later
+            met.append(above)
+        last, end = row.records[0]["training"]["last"], "diverged, NaN or infinite"
+        if not stopped and None not in (error, glf):
+            end = f"ended at a test error of {error:.0f}, GLF at {glf:.0f}"
+            end += f" (in training {last['recon']:.0f}, NLL {last['nll']:.0f})"
+        parts.setdefault(row.extent, []).append(f"{row.row.title} {end}")
     evidence = [f"figure-4, cifar10 ({extent}): {'; '.join(ends)}" for extent, ends in parts.items()]
     return _made(met, 2, evidence)
