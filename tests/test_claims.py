@@ -147,6 +147,9 @@ def test_a_diverged_seed_takes_nothing_from_the_others(records):
     assert "3.00 for VAE" in judged.evidence
     diverge(results / "table-1" / "mnist" / "wae-gan" / "seed-1.json")
     assert "mnist: WAE-GAN diverged" in rules.best_samples(results, ("mnist",)).evidence
+    records("table-1", "glf", 1, fcd=2.0)
+    diverge(results / "table-1" / "mnist" / "glf" / "seed-0.json")  # GLF itself has no partner now
+    assert rules.best_samples(results, ("mnist",)).met == "none made, 6 planned"
 
 
 def test_divergence_without_the_stop_gradient_speaks_for_it(records):

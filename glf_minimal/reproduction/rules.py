@@ -38,8 +38,8 @@ def _alike(results: str | Path, experiment: Experiment, data: str, like: str) ->
     rows = {name: row for name, row in read_rows(results, experiment, data).items() if row.finished}
     alike = {name: row for name, row in rows.items() if like in rows and row.reductions == rows[like].reductions}
     seeds = common_seeds(alike.values())
-    found = {name: row.of_seeds(seeds) for name, row in alike.items()}
-    return {name: row for name, row in found.items() if row.finished}  # one that diverged may have none of them
+    found = {name: row.of_seeds(seeds) for name, row in alike.items() if row.seeds & seeds or row.row.real}
+    return found if like in found else {}
 
 
 def _made(met: list[bool], planned: int, evidence: list[str]) -> Judgement:
