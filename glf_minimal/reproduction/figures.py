@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import fill
 
 import torch
 
@@ -27,11 +28,11 @@ def samples(results: str | Path, experiment: Experiment, sets: tuple[str, ...]):
     if not pictures:
         return _empty(experiment)
     few = len(pictures) <= 6
-    side, width = (6, 2.6) if few else (4, 1.8)  # of the 8 x 8 samples; inches
+    side, width = (6, 2.1) if few else (4, 1.8)  # of the 8 x 8 samples; inches
     figure, axes = panels(len(pictures), width=width, height=width + 0.2)
     for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
         axis.imshow(picture[: picture.shape[0] * side // 8, : picture.shape[1] * side // 8])
-        axis.set_title(title, fontsize="medium" if few else "small")
+        axis.set_title(fill(title, 34), fontsize="small")
         axis.set_axis_off()
     return figure
 

@@ -20,7 +20,7 @@ from glf_minimal.reproduction.recorded import (
 )
 
 CELEBA_TEST = 19_962  # images of the official split
-CLOCK = "Seconds on a CPU are those that its cores computed, whatever else the machine did meanwhile."
+CLOCK = "Seconds on a CPU are those that its cores worked on the training; those of two machines do not compare."
 LEVELS = (20, 10, 5, 2, 1)  # of FCD, for the table of convergence
 
 
