@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 from PIL import Image
-from training_helpers import curve
+from training_helpers import curve, diverge
 
 from glf_minimal.classifiers import classifier_digest
 from glf_minimal.reproduction import FIGURES, TABLES, plan, published, tables, write_report
@@ -137,7 +137,7 @@ def test_a_run_that_diverged_at_once(records):
     records("table-1", "glf", 0, fcd=6.0, curve=curve(9, 6))
     records("table-1", "glf", 1, fcd=6.0)
     for path in (results / "slide-deck/mnist/vae/seed-0.json", results / "table-1/mnist/glf/seed-1.json"):
-        write_json(path, read_json(path) | {"metrics": {"classifier": "diverged: nll is nan at step 3 (epoch 1)"}})
+        diverge(path)
         path.with_suffix(".csv").unlink()
     write_report(results, results / "out")
     assert line(tables.convergence(results, "mnist"), "GLF")["FCD ≤ 10"] == "–"
@@ -296,8 +296,18 @@ def test_ablations_compare_the_same_seeds(records):
     assert "over" not in "".join(table.notes)
     results = records("ablations", "beta-100", 2, fcd=4.0)  # no seed in common with the others
     records("ablations", "beta-100", 0)
-    path = results / "ablations/mnist/beta-100/seed-0.json"
-    write_json(path, read_json(path) | {"metrics": {"classifier": "diverged: nll is nan at step 3 (epoch 1)"}})
+    diverge(results / "ablations/mnist/beta-100/seed-0.json")
     table = tables.ablation(results, "beta")
     assert line(table, "GLF, β = 1 (base)")["FCD"] == "2.00 ± 1.41"
     assert line(table, "GLF, β = 100")["FCD"] == "4.00"
+
+
+def test_figure_5_compares(records):
+    """It shows the data sets on which a perceptual loss was tried; GLF alone is Figure 2."""
+    results = records("table-1", "glf", fcd=1.0)
+    for row in ("glf", "glf-squeezenet"):
+        records("table-1", row, data="cifar10", fcd=1.0)
+        (results / "table-1" / "cifar10" / row / "seed-0.png").write_bytes((GENERATED / "figure-1.png").read_bytes())
+    (results / "table-1" / "mnist" / "glf" / "seed-0.png").write_bytes((GENERATED / "figure-1.png").read_bytes())
+    titles = [axis.get_title() for axis in FIGURES["figure-5"](results).axes]
+    assert titles == ["GLF", "GLF, SqueezeNet's perceptual loss"]

@@ -15,6 +15,7 @@ from glf_minimal import (
     fit,
     two_sided_flow,
 )
+from glf_minimal.storage import read_json, write_json
 
 QUICK = {"batch_size": 64, "lr": 2e-3, "progress": False, "checkpoint_seconds": 0.0, "device": "cpu"}
 QUICK |= {"precision": "float32"}
@@ -106,3 +107,8 @@ def curve(*fcd):
         {"epoch": e, "fcd": value} | {name: e * time for name, time in times.items()}
         for e, value in enumerate(fcd, start=1)
     ]
+
+
+def diverge(path):
+    """Make of a record that of a training which diverged."""
+    write_json(path, read_json(path) | {"metrics": {"classifier": "diverged: nll is nan at step 3 (epoch 1)"}})

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from glf_minimal.reproduction import plan, published
 from glf_minimal.reproduction.cells import Experiment
-from glf_minimal.reproduction.recorded import RecordedRow, common_seeds, diverged, read_rows
+from glf_minimal.reproduction.recorded import RecordedRow, common_seeds, read_rows
 from glf_minimal.reproduction.tables import number
 
 SUPPORTED, PARTLY, NOT_SUPPORTED, NOT_TESTED = "supported", "partly", "not supported", "not tested"
@@ -85,14 +85,12 @@ def _epoch_of(level: float, curve: list[dict]) -> float | None:
 
     Without the line, which model is first would depend on where the snapshots of each happen to lie.
     """
-    before = None
-    for point in curve:
-        if point["fcd"] <= level:
-            if before is None:
-                return point["epoch"]
-            share = (before["fcd"] - level) / (before["fcd"] - point["fcd"])
-            return before["epoch"] + share * (point["epoch"] - before["epoch"])
-        before = point
+    if curve[0]["fcd"] <= level:
+        return curve[0]["epoch"]
+    for before, after in pairwise(curve):
+        if after["fcd"] <= level:
+            share = (before["fcd"] - level) / (before["fcd"] - after["fcd"])
+            return before["epoch"] + share * (after["epoch"] - before["epoch"])
     return None
 
 
@@ -212,7 +210,7 @@ def perceptual(results: str | Path) -> Judgement:
 def divergence(results: str | Path) -> Judgement:
     rows, met, parts = read_rows(results, plan.FIGURE_4, "cifar10"), [], {}
     for row in filter(None, (rows[f"regularized-glf-beta-{beta}"] for beta in (1, 10))):
-        stopped = any(map(diverged, row.records))
+        stopped = len(row.finished) < len(row.records)
         error, glf = (one.test_error if one.reductions == row.reductions else None for one in (row, rows["glf"]))
         above = stopped or (None not in (error, glf) and error > 2 * glf)
         if above or not (row.reductions or glf is None):  # one that was cut short might have diverged later

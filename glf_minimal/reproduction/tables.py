@@ -186,7 +186,7 @@ def table_1(results: str | Path, data: str) -> Table:
             f"{number(values, 1)} ({difference(values, reference, 1)})" if values and reference else number(values, 1)
         )
         line[1:1] = [quoted(reference), ours if values else NOT_RUN]
-        line.append(f"{row.seconds:.0f}{on_gpu(row, rows)}" if row.seconds is not None else "–")
+        line.append(f"{row.seconds:.0f}{_on_gpu(row, rows)}" if row.seconds is not None else "–")
         marks |= {reference.status} if reference else set()
     table.header[1:1] = ["FID, paper", "FID, ours"]
     table.header.append("seconds")
@@ -206,7 +206,7 @@ def table_1(results: str | Path, data: str) -> Table:
     return table
 
 
-def on_gpu(row: RecordedRow, rows: list[RecordedRow]) -> str:
+def _on_gpu(row: RecordedRow, rows: list[RecordedRow]) -> str:
     """What marks the seconds of a row as those of a GPU, where other rows ran on a CPU."""
     return " on a GPU" if row.clock == "seconds" and any(other.clock == "cpu_seconds" for other in rows) else ""
 
@@ -217,7 +217,7 @@ def convergence(results: str | Path, data: str) -> Table:
     for row in rows:
         stages = [len({epoch["stage"] for epoch in record["history"]}) for record in row.records]
         final = number([curve[-1]["fcd"] for curve in row.curves]) if row.curves else NOT_RUN
-        reached = [_reached(row, level, on_gpu(row, rows)) for level in LEVELS]
+        reached = [_reached(row, level, _on_gpu(row, rows)) for level in LEVELS]
         lines.append([row.title, str(max(stages, default="–")), final, *reached])
     header = ["model", "stages", "FCD at the end", *(f"FCD ≤ {level}" for level in LEVELS)]
     older = "Older records have none. " if any(row and not row.clock for row in rows) else ""
