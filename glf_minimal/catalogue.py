@@ -6,9 +6,8 @@ report's.
 """
 
 import dataclasses
-import difflib
 
-from glf_minimal.errors import RecipeError
+from glf_minimal.errors import RecipeError, hint
 from glf_minimal.recipes import Recipe
 
 # From the authors' released MNIST code.
@@ -278,7 +277,5 @@ RECIPES = {recipe.name: recipe for recipe in _ALL}
 def get_recipe(name: str) -> Recipe:
     """Look a recipe up by name."""
     if name not in RECIPES:
-        close = difflib.get_close_matches(name, RECIPES, n=3)
-        hint = f"; did you mean {' or '.join(close)}?" if close else ""
-        raise RecipeError(f"unknown recipe {name!r}{hint} ('glf recipes' lists them all)")
+        raise RecipeError(f"unknown recipe {name!r}; {hint(name, RECIPES, 'glf recipes lists them all')}")
     return RECIPES[name]

@@ -1,12 +1,11 @@
 """What a recipe is: one experiment as plain data, and how its settings are changed."""
 
 import dataclasses
-import difflib
 import json
 from dataclasses import dataclass, field
 
 from glf_minimal.config import TrainConfig
-from glf_minimal.errors import RecipeError
+from glf_minimal.errors import RecipeError, hint
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,7 @@ class Recipe:
         groups = {group: dict(getattr(self, group)) for group in settings}
         for name, value in changes.items():
             if name not in known:
-                close = difflib.get_close_matches(name, known, n=3) or known
-                raise RecipeError(f"recipe {self.name} has no setting {name!r}; did you mean {', '.join(close)}?")
+                raise RecipeError(f"recipe {self.name} has no setting {name!r}; {hint(name, known)}")
             group, key = name.split(".")
             old = settings[group][key]
             if isinstance(old, float) and type(value) is int:

@@ -1,12 +1,11 @@
 """Rows, cells and what is asked of them: a row with a seed is a cell, one training and its measurement."""
 
-import difflib
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from glf_minimal.catalogue import get_recipe
-from glf_minimal.errors import RecipeError
+from glf_minimal.errors import RecipeError, hint
 from glf_minimal.evaluation import Protocol
 from glf_minimal.recipes import Recipe
 from glf_minimal.runs import FREE_SETTINGS
@@ -161,7 +160,5 @@ def _short(value: object) -> str:
 
 def known(name: str, names: dict, kind: str) -> str:
     if name not in names:
-        close = difflib.get_close_matches(name, names, n=3)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names)}"
-        raise RecipeError(f"unknown {kind} {name!r}; {hint}")
+        raise RecipeError(f"unknown {kind} {name!r}; {hint(name, names)}")
     return name

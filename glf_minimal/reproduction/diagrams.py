@@ -46,12 +46,8 @@ def _block(axis) -> None:
     for y in (4.8, 2.2):
         axis.annotate("", (7.75, 3.5 + (y - 3.5) * 0.45), (7.3, y), arrowprops={"arrowstyle": "-", "lw": 1.2})
     axis.annotate("", (9.6, 3.5), (8.6, 3.5), arrowprops={"arrowstyle": "->", "lw": 1.2})
-    axis.text(
-        5.0,
-        0.7,
-        "$y_1 = z_1 \\cdot e^{s_1(z_2)} + t_1(z_2)$,  then  $y_2 = z_2 \\cdot e^{s_2(y_1)} + t_2(y_1)$",
-        ha="center",
-    )
+    coupling = "$y_1 = z_1 \\cdot e^{s_1(z_2)} + t_1(z_2)$,  then  $y_2 = z_2 \\cdot e^{s_2(y_1)} + t_2(y_1)$"
+    axis.text(5.0, 0.7, coupling, ha="center")
 
 
 def _chain(axis, y: float, places: dict[str, float], boxes) -> None:

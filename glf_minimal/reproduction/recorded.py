@@ -4,6 +4,7 @@ import json
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from glf_minimal.records import read_records
@@ -33,6 +34,11 @@ class RecordedRow:
     def finished(self) -> list[dict]:
         """The records of trainings that did not diverge."""
         return [record for record in self.records if not diverged(record)]
+
+    @property
+    def diverged(self) -> int:
+        """How many of its trainings did."""
+        return len(self.records) - len(self.finished)
 
     @property
     def seeds(self) -> set[int]:
@@ -104,8 +110,8 @@ class RecordedRow:
         number, planned_seeds = len(self.records), self.experiment.seeds
         of = f" of {planned_seeds}" if number < planned_seeds else ""
         parts.append(f"{number} seed{'s' if number > 1 else ''}{of}")
-        if len(self.finished) < number:
-            parts.append(f"{number - len(self.finished)} diverged")
+        if self.diverged:
+            parts.append(f"{self.diverged} diverged")
         reduced = "reduced: " if self.reductions else ""
         return f"{reduced}{', '.join([*parts, self.hardware])}"
 
@@ -162,11 +168,31 @@ def common_seeds(rows: Iterable[RecordedRow]) -> set[int]:
     the others all of their seeds.
     """
     trained = [row for row in rows if row.seeds and not row.row.real]
-    trained.sort(key=lambda row: len(row.finished) < len(row.records))
+    trained.sort(key=lambda row: row.diverged > 0)
     common = trained[0].seeds if trained else set()
     for row in trained[1:]:
         common = common & row.seeds or common
     return common
+
+
+def first_at(level: float, curves: list[list[dict]], what: str = "epoch") -> float | None:
+    """When the FCD of learning curves first came down to a level, the mean; None where not all of them did.
+
+    A straight line between the points of a curve says when: else it would be decided by where the snapshots of each
+    model happen to lie. The first point has none before it and counts from where it is.
+    """
+    firsts = [_first_at(level, curve, what) for curve in curves]
+    return None if not firsts or None in firsts else statistics.mean(firsts)
+
+
+def _first_at(level: float, curve: list[dict], what: str) -> float | None:
+    if curve[0]["fcd"] <= level:
+        return curve[0][what]
+    for before, after in pairwise(curve):
+        if after["fcd"] <= level:
+            share = (before["fcd"] - level) / (before["fcd"] - after["fcd"])
+            return before[what] + share * (after[what] - before[what])
+    return None
 
 
 def nearest_distances(results: str | Path, data: str) -> dict[str, list[float]]:
@@ -196,8 +222,13 @@ def notes(rows: list[RecordedRow]) -> list[str]:
     return [*([f"Run: {'; '.join(run)}."] if run else []), *lines, *not_run]
 
 
+def command(experiment: Experiment, data: str, *options: str) -> str:
+    """What makes an experiment's records on a data set."""
+    dataset = f"--dataset {data}" if len(experiment.rows) > 1 else ""
+    return " ".join(filter(None, ["glf reproduce", experiment.name, dataset, *options]))
+
+
 def commands(rows: list[RecordedRow], experiment: Experiment, data: str) -> list[str]:
-    """What makes an experiment's records on a data set, in full and, where there are such, reduced."""
-    full = f"glf reproduce {experiment.name}{f' --dataset {data}' if len(experiment.rows) > 1 else ''}"
-    reduced = sorted({row.options for row in rows if row.options})
+    """The commands of a table: in full and, where there are such records, reduced."""
+    full, reduced = command(experiment, data), sorted({row.options for row in rows if row.options})
     return [full, *(f"{full} {options}  # reduced, as above" for options in reduced)]

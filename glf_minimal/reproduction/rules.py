@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from glf_minimal.reproduction import plan, published
 from glf_minimal.reproduction.cells import Experiment
-from glf_minimal.reproduction.recorded import RecordedRow, common_seeds, read_rows
+from glf_minimal.reproduction.recorded import RecordedRow, common_seeds, first_at, read_rows
 from glf_minimal.reproduction.tables import number
 
 SUPPORTED, PARTLY, NOT_SUPPORTED, NOT_TESTED = "supported", "partly", "not supported", "not tested"
@@ -59,7 +59,8 @@ def best_samples(results: str | Path, sets: tuple[str, ...]) -> Judgement:
             listed = "; ".join(f"{value:.2f} for {title}" for value, title in others)
             evidence.append(f"table-1, {data} ({rows['glf'].extent}): FCD {rows['glf'].fcd:.2f} for GLF; {listed}")
         every = read_rows(results, plan.TABLE_1, data)
-        evidence += [f"{data}: {every[name].row.title} diverged" for name in ("glf", *rivals) if _diverged(every[name])]
+        lost = [every[name].row.title for name in ("glf", *rivals) if every[name] and not every[name].finished]
+        evidence += [f"{data}: {title} diverged" for title in lost]
     return _made(met, len(rivals) * len(sets), evidence)
 
 
@@ -71,32 +72,12 @@ def faster_convergence(results: str | Path) -> Judgement:
         for row in [rows[name] for name in rivals if {"glf", name} <= rows.keys()]:
             bests = [min(curve, key=lambda point: point["fcd"]) for curve in row.curves]
             level, epoch = (statistics.mean(point[key] for point in bests) for key in ("fcd", "epoch"))
-            firsts = [_epoch_of(level, curve) for curve in rows["glf"].curves]
-            ours = None if None in firsts else statistics.mean(firsts)
+            ours = first_at(level, rows["glf"].curves)
             met.append(ours is not None and ours < epoch)
             reached = "GLF never" if ours is None else f"GLF after {ours:.2g}"
             parts.append(f"{row.row.title} was best after {epoch:.3g} epochs, FCD {level:.2f}, {reached}")
         evidence += [f"{data} ({rows['glf'].extent}): {'; '.join(parts)}"] if parts else []
     return _made(met, len(rivals) * len(plan.CONVERGENCE.rows), evidence)
-
-
-def _epoch_of(level: float, curve: list[dict]) -> float | None:
-    """When the FCD of a learning curve first came down to a level, by a straight line between its points.
-
-    Without the line, which model is first would depend on where the snapshots of each happen to lie.
-    """
-    if curve[0]["fcd"] <= level:
-        return curve[0]["epoch"]
-    for before, after in pairwise(curve):
-        if after["fcd"] <= level:
-            share = (before["fcd"] - level) / (before["fcd"] - after["fcd"])
-            return before["epoch"] + share * (after["epoch"] - before["epoch"])
-    return None
-
-
-def _diverged(row: RecordedRow) -> bool:
-    """Whether all of its trainings did."""
-    return bool(row) and not row.finished
 
 
 def single_stage(results: str | Path) -> Judgement:
@@ -130,7 +111,8 @@ def reconstruction(results: str | Path) -> Judgement:
 
 def stop_gradient(results: str | Path) -> Judgement:
     rows = _alike(results, plan.FIRST_RANKING, "mnist", "glf")
-    if "glf" in rows and _diverged(read_rows(results, plan.FIRST_RANKING, "mnist")["regularized-glf"]):
+    without = read_rows(results, plan.FIRST_RANKING, "mnist")["regularized-glf"]
+    if "glf" in rows and without and not without.finished:
         return Judgement(SUPPORTED, "first-ranking, mnist: without it the training diverged.")
     if not {"glf", "regularized-glf"} <= rows.keys():
         return Judgement(NOT_TESTED)
@@ -210,13 +192,12 @@ def perceptual(results: str | Path) -> Judgement:
 def divergence(results: str | Path) -> Judgement:
     rows, met, parts = read_rows(results, plan.FIGURE_4, "cifar10"), [], {}
     for row in filter(None, (rows[f"regularized-glf-beta-{beta}"] for beta in (1, 10))):
-        stopped = len(row.finished) < len(row.records)
         error, glf = (one.test_error if one.reductions == row.reductions else None for one in (row, rows["glf"]))
-        above = stopped or (None not in (error, glf) and error > 2 * glf)
+        above = bool(row.diverged) or (None not in (error, glf) and error > 2 * glf)
         if above or not (row.reductions or glf is None):  # one that was cut short might have diverged later
             met.append(above)
         last, end = row.records[0]["training"]["last"], "diverged, NaN or infinite"
-        if not stopped and None not in (error, glf):
+        if not row.diverged and None not in (error, glf):
             end = f"ended at a test error of {error:.0f}, GLF at {glf:.0f}"
             end += f" (in training {last['recon']:.0f}, NLL {last['nll']:.0f})"
         parts.setdefault(row.extent, []).append(f"{row.row.title} {end}")

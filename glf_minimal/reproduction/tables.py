@@ -12,8 +12,10 @@ from glf_minimal.reproduction.published import MARKS, MEANINGS, Published
 from glf_minimal.reproduction.recorded import (
     NOT_RUN,
     RecordedRow,
+    command,
     commands,
     common_seeds,
+    first_at,
     nearest_distances,
     notes,
     read_rows,
@@ -182,10 +184,8 @@ def table_1(results: str | Path, data: str) -> Table:
     for line, row in zip(table.rows, rows, strict=True):
         reference, values = published.TABLE_1.get(row.row.name, {}).get(data), row.values("inception", "fid")
         without_fid |= {row.options} if len(values) < len(row.finished) else set()
-        ours = (
-            f"{number(values, 1)} ({difference(values, reference, 1)})" if values and reference else number(values, 1)
-        )
-        line[1:1] = [quoted(reference), ours if values else NOT_RUN]
+        away = f" ({difference(values, reference, 1)})" if values and reference else ""
+        line[1:1] = [quoted(reference), number(values, 1) + away if values else NOT_RUN]
         line.append(f"{row.seconds:.0f}{_on_gpu(row, rows)}" if row.seconds is not None else "–")
         marks |= {reference.status} if reference else set()
     table.header[1:1] = ["FID, paper", "FID, ours"]
@@ -201,8 +201,8 @@ def table_1(results: str | Path, data: str) -> Table:
         )
     if without_fid:
         table.notes.append("FID not run: needs the Inception weights.")
-        for options in sorted(without_fid):
-            table.commands.append(f"{table.commands[0]} {options}".rstrip() + " --fid  # fills the column FID, ours")
+        fid = [command(plan.TABLE_1, data, options, "--fid") for options in sorted(without_fid)]
+        table.commands += [f"{line}  # fills the column FID, ours" for line in fid]
     return table
 
 
@@ -222,9 +222,10 @@ def convergence(results: str | Path, data: str) -> Table:
     header = ["model", "stages", "FCD at the end", *(f"FCD ≤ {level}" for level in LEVELS)]
     older = "Older records have none. " if any(row and not row.clock for row in rows) else ""
     below = [
-        "Epochs, and seconds of training in brackets, to the first snapshot at this FCD or below, means over seeds; a "
-        f"dash where not every seed got there. {CLOCK} {older}A model of two "
-        "stages has snapshots of the second only, so it cannot reach any level in the first half of its epochs."
+        "Epochs, and seconds of training in brackets, until the FCD of a straight line between snapshots is down to "
+        f"this, means over seeds; a dash where not every seed got there. {CLOCK} {older}The first snapshot counts from "
+        "its own epoch. A model of two stages has snapshots of the second only, so it cannot reach any level in the "
+        "first half of its epochs."
     ]
     bare = [row.title for row in rows if row and not row.curves]
     below += [f"Recorded without a learning curve: {'; '.join(bare)}."] if bare else []
@@ -232,11 +233,11 @@ def convergence(results: str | Path, data: str) -> Table:
 
 
 def _reached(row: RecordedRow, level: float, mark: str) -> str:
-    firsts = [next((point for point in curve if point["fcd"] <= level), None) for curve in row.curves]
-    if not firsts or None in firsts or len(row.finished) < len(row.records):
+    epochs = first_at(level, row.curves)
+    if epochs is None or row.diverged:
         return "–"
-    epochs = f"{statistics.mean(point['epoch'] for point in firsts):.3g}"
-    return f"{epochs} ({statistics.mean(point[row.clock] for point in firsts):.0f} s{mark})" if row.clock else epochs
+    seconds = f" ({first_at(level, row.curves, row.clock):.0f} s{mark})" if row.clock else ""
+    return f"{epochs:.2g}{seconds}"
 
 
 def ablation(results: str | Path, group: str) -> Table:
