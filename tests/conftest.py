@@ -95,6 +95,7 @@ def records(tmp_path):
         planned = {r.name: r for r in plan.EXPERIMENTS[experiment].rows[data]}[row]
         metrics = {"inception": "not run", "classifier": {}, "reconstruction": {}, "latents": {}}
         groups = {"fcd": "classifier", "mse_per_image": "reconstruction", "nll": "latents", "fid": "inception"}
+        groups |= {"precision": "classifier", "recall": "classifier"}
         last = {name: values.pop(name) for name in ("recon", "kl") if name in values}
         last |= {"nll": values.pop("last_nll")} if "last_nll" in values else {}
         for name, value in values.items():

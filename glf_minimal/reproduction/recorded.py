@@ -84,6 +84,12 @@ class RecordedRow:
         return " and ".join(sorted({"CPU" if " thread" in name else "GPU" for name in names}))
 
     @property
+    def machines(self) -> set[tuple]:
+        """What its trainings ran on, as far as their records tell machines apart."""
+        made = [record["training"] for record in self.records]
+        return {(training["hardware"], training.get("versions", {}).get("torch")) for training in made}
+
+    @property
     def clock(self) -> str:
         """Which of the times of its trainings to compare: that of the CPU where they ran on one, as it may have done
         other work, too. "" where none compares."""
