@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RUN := runs/quickstart
 HTML := _build/html/index.html
 PDF := _build/glf-book.pdf
-CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chrome-stable google-chrome))
+CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome-stable google-chrome,$(shell command -v $(name))))
 
 .PHONY: help book pdf test stress bench coverage matrix mutants audit lint format quickstart results clean
 help:
@@ -46,11 +46,11 @@ pdf: $(VENV)/.installed
 	@mv $(PDF).part $(PDF)
 	@echo "book: $(CURDIR)/$(PDF)"
 
-# Every table and figure of the book, from data/results.
+# Every table and figure of the book, from data/results, and the notebooks that read these records.
 results: $(VENV)/.installed
 	$(BIN)/glf report
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
-		notebooks/09_tables.ipynb notebooks/10_figures.ipynb notebooks/11_perceptual_loss.ipynb
+		$(shell grep -l data/results notebooks/*.ipynb)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

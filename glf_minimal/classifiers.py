@@ -143,8 +143,9 @@ def _weights_file(data: str) -> Path:
     """``classifier_path``, where there is a file; binarized images have the classifier of the grey ones."""
     data = data.removesuffix(" (binary)")
     path = classifier_path(data)
-    if not path.is_file():
-        known = sorted(p.stem.removeprefix("classifier-") for p in WEIGHTS_FOLDER.glob("classifier-*.safetensors"))
+    files = sorted(WEIGHTS_FOLDER.glob("classifier-*.safetensors"))
+    if path not in files:  # which a name may be too long for
+        known = [file.stem.removeprefix("classifier-") for file in files]
         raise MetricError(
             f"there is no classifier for {data}, and so no FCD, only for {', '.join(known) or 'no data set'}; with "
             f"labels, train one ('glf train --recipe classifier-mnist --data …') and 'glf evaluate RUN --install' it"

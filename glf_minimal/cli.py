@@ -268,8 +268,8 @@ def reproduce(
         return
     chosen = cells(get_experiment(name), dataset, rows, seeds, _parse_settings(settings or []))
     fid |= inception is not None
-    missing = [cell for cell in chosen if not is_recorded(cell, results, fid)]
     if dry_run:
+        missing = [cell for cell in chosen if not is_recorded(cell, results, fid)]
         for cell in missing:
             typer.echo(f"missing: {cell.experiment.name} {cell.data} {cell.row.name} seed {cell.seed}")
         typer.echo(f"{len(chosen) - len(missing)} of {len(chosen)} cells are recorded")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -144,15 +145,22 @@ def load_dataset(
     root = default_root() if root is None else Path(root)
     cache = root / f"{name}-{split}.npz"
     if not os.path.exists(cache):  # noqa: PTH110 (which does not raise where the name is too long)
-        images, labels = _fetch(name, split, root)
-        _check(images, labels, name, f"the source of {name}", f"install its package or delete {root / 'downloads'}")
         try:
             root.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(root / ".lock").acquire()  # processes that start together download once, one of them
         except (OSError, ValueError) as error:
             raise DataError(f"cannot make the folder {root} ({error}); set another root") from error
-        with atomic(cache) as temporary, open(temporary, "wb") as file:
-            np.savez(file, images=images, labels=labels)
+        with lock:
+            if not cache.exists():
+                _fill_cache(cache, name, split, root)
     return _read_cache(cache, name)
+
+
+def _fill_cache(cache: Path, name: str, split: str, root: Path) -> None:
+    images, labels = _fetch(name, split, root)
+    _check(images, labels, name, f"the source of {name}", f"install its package or delete {root / 'downloads'}")
+    with atomic(cache) as temporary, open(temporary, "wb") as file:
+        np.savez(file, images=images, labels=labels)
 
 
 def _read_cache(path: Path, name: str) -> ImageDataset:

@@ -144,17 +144,18 @@ def learning_curve(
 @torch.no_grad()
 def evaluate(
     model: LatentModel,
-    reference: ImageDataset,
+    reference: ImageDataset | Tensor,
     protocol: Protocol = Protocol(),
     inception: InceptionFeatures | None = None,
     classifier: nn.Module | None = None,
-    real: ImageDataset | None = None,
+    real: ImageDataset | Tensor | None = None,
 ) -> dict[str, dict | str]:
     """Every metric of a model.
 
     Args:
         model: on the device to use; left in eval mode.
-        reference: the real images to compare with (and to reconstruct), labels not needed.
+        reference: the real images to compare with (and to reconstruct), labels not needed; a data set, or a tensor
+            (N, C, H, W) as for ``fit``.
         protocol: how.
         inception: FID's network; without it, FID is "not run".
         classifier: FCD's network; None for that of the data set of this name, if there is one.
@@ -173,6 +174,7 @@ def evaluate(
     """
     model.eval()
     device = next(model.parameters()).device
+    reference, real = (d if d is None or isinstance(d, ImageDataset) else ImageDataset(d) for d in (reference, real))
     if protocol.binarize:
         reference, real = reference.binarized(), real and real.binarized()
     for data in filter(None, (reference, real)):

@@ -208,7 +208,7 @@ class Flow(nn.Module):
         Relative to the largest entry of |z| where that is above 1; infinite where the way back is not finite.
         """
         error = (self.inverse(self(z)[0])[0] - z).abs().max() / z.abs().max().clamp(min=1)
-        return error.nan_to_num(math.inf).item()
+        return error.nan_to_num(nan=math.inf, posinf=math.inf).item()
 
     def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """Draw n latents (n, D): z = f^-1(temperature * eps), eps ~ N(0, I).

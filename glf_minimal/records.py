@@ -35,12 +35,14 @@ def train_command(config: dict) -> str | None:
     # As JSON has it, where tuples are lists.
     known = {(group, key): json.dumps(v) for group, keys in recipe.settings().items() for key, v in keys.items()}
     own = {(group, key): json.dumps(v) for group in GROUPS for key, v in config[group].items()}
+    processes = own.pop(("train", "processes"), None)  # which the launcher sets, no recipe
     stated = {(group, key) for group in GROUPS for key in getattr(recipe, group)}
     if not stated <= own.keys() <= known.keys():  # a recipe of this name, but of another version
         return None
     changed = {f"{group}.{key}": value for (group, key), value in own.items() if value != known[group, key]}
     sets = [f"{name}={value}" for name, value in changed.items() if name not in NOT_IN_COMMANDS]
-    return shlex.join(["glf", "train", "--recipe", recipe.name, *(part for s in sets for part in ("--set", s))])
+    start = ["torchrun", f"--nproc_per_node={processes}", "-m", "glf_minimal"] if processes else ["glf"]
+    return shlex.join([*start, "train", "--recipe", recipe.name, *(part for s in sets for part in ("--set", s))])
 
 
 def commands(folder: Path, config: dict, evaluate_options: list[str]) -> list[str]:

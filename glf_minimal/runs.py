@@ -117,6 +117,8 @@ def checkpoint_epoch(out: Path) -> int:
 def claim_folder(out: Path, settings: dict) -> None:
     """Write ``config.json``; where a training has got somewhere already, first make sure that it is the same one."""
     if not any((out / name).exists() for name in (CHECKPOINT, WEIGHTS)):
+        for path in (out / SNAPSHOTS).glob("epoch-*"):  # of a training that was stopped before its first checkpoint
+            path.unlink()
         write_json(out / CONFIG, settings)
         return
     # Compared as JSON has it: tuples are lists there.

@@ -91,9 +91,11 @@ def locked_folder(out: Path) -> Iterator[Path]:
         raise RunError(f"another run is writing to {out}; wait for it, or give another folder") from error
     except OSError as error:
         raise RunError(f"cannot write to the folder {out} ({error.strerror}); give another one") from error
-    with lock:
+    try:
         _sweep(out)
         yield out
+    finally:
+        lock.release()
 
 
 def write_json(path: Path, content: dict) -> None:

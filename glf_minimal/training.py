@@ -1,7 +1,7 @@
 """The one training loop, for every model of this package and for the reader's own."""
 
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -127,7 +127,8 @@ def fit(
     data = data.to(device)
     with torch.enable_grad(), torch.random.fork_rng(range(torch.cuda.device_count())):
         model.eval()
-        _try_out(model, _batch(data, torch.arange(min(2, len(data)), device=device), next(model.parameters()).dtype))
+        ends = torch.tensor([0, len(data) - 1], device=device)
+        _try_out(model, _batch(data, ends, next(model.parameters()).dtype), writes=out is not None)
         if out is None:
             return _Loop(Run(model, config.epochs), data, config, device, team).run_stages()
         with locked_folder(Path(out)) if team.rank == 0 else nullcontext(Path(out)) as folder:
@@ -150,8 +151,11 @@ def _losses(model: Trainable, update: Update, batch: dict[str, Tensor]) -> dict[
     return getattr(model, update.losses)(*(batch[name] for name in update.inputs))
 
 
-def _try_out(model: Trainable, batch: dict[str, Tensor]) -> None:
-    """Run every loss, and see that the decoder gives pixels, so that misfits show before a file is written."""
+def _try_out(model: Trainable, batch: dict[str, Tensor], writes: bool) -> None:
+    """Run every loss, and see that the decoder gives pixels, so that misfits show before a file is written.
+
+    The files have samples in them, so a model that ``writes`` must be able to draw some.
+    """
     for update in {update.losses: update for stage in model.stages for update in stage.updates}.values():
         try:
             _losses(model, update, batch)
@@ -159,10 +163,15 @@ def _try_out(model: Trainable, batch: dict[str, Tensor]) -> None:
             if isinstance(error, GLFError | NotImplementedError | torch.OutOfMemoryError):
                 raise
             raise ValueError(f"{type(model).__name__}.{update.losses}: {str(error).splitlines()[0]}") from error
+        except IndexError as error:
+            raise ValueError(f"{type(model).__name__}: made for fewer images than there are ({error})") from error
     if isinstance(model, LatentModel):
         low, high = (bound.item() for bound in model.reconstruct(batch["images"]).aminmax())
         if not (low >= 0 and high <= 1):
             raise ValueError(f"decoder: expected pixels in [0, 1], got {low:.3g} to {high:.3g}; end it with a sigmoid")
+        if writes:
+            with suppress(DivergenceError):  # before it is trained it may
+                model.sample(2, generator=torch.Generator())
 
 
 def _describe(

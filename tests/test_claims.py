@@ -3,7 +3,8 @@
 from training_helpers import curve, diverge
 
 from glf_minimal.reproduction import claims, plan, published, rules
-from glf_minimal.storage import write_csv
+from glf_minimal.reproduction.tables import table_1
+from glf_minimal.storage import read_json, write_csv, write_json
 
 
 def verdict(judge, results):
@@ -192,10 +193,12 @@ def test_a_diverged_seed_takes_nothing_from_the_others(records):
     assert judged.met == "1 of 1, 6 planned"
     assert "3.00 VAE" in judged.evidence
     diverge(results / "table-1" / "mnist" / "wae-gan" / "seed-1.json")
-    assert "mnist: WAE-GAN diverged" in rules.best_samples(results, ("mnist",)).evidence
+    assert "mnist: WAE-GAN diverged, 2 of 2" in rules.best_samples(results, ("mnist",)).evidence
     records("table-1", "glf", 1, fcd=2.0)
-    diverge(results / "table-1" / "mnist" / "glf" / "seed-0.json")  # GLF itself has no partner now
-    assert rules.best_samples(results, ("mnist",)).met == "none made, 6 planned"
+    diverge(results / "table-1" / "mnist" / "glf" / "seed-0.json")  # a rival that has not diverged is ahead of it
+    judged = rules.best_samples(results, ("mnist",))
+    assert judged.met == "0 of 1, 6 planned"
+    assert "mnist: GLF diverged, 1 of 2" in judged.evidence
 
 
 def test_divergence_without_the_stop_gradient_speaks_for_it(records):
@@ -206,6 +209,24 @@ def test_divergence_without_the_stop_gradient_speaks_for_it(records):
     diverge(results / "first-ranking" / "mnist" / "regularized-glf" / "seed-0.json")
     assert rules.stop_gradient(results)[:2] == ("supported", "first-ranking, mnist: without it the training diverged.")
     assert verdict(rules.reconstruction, results) == "supported"  # which needs GLF and the plain auto-encoder alone
+    records("first-ranking", "regularized-glf", epochs=1)
+    diverge(results / "first-ranking" / "mnist" / "regularized-glf" / "seed-0.json")
+    assert verdict(rules.stop_gradient, results) == "not tested"  # under other settings than GLF
+    diverge(results / "first-ranking" / "mnist" / "glf" / "seed-0.json")
+    assert verdict(rules.stop_gradient, results) == "not supported"
+
+
+def test_only_what_was_measured_alike_is_compared(records):
+    """Not a record of another protocol, nor rows that were measured on other images."""
+    records("table-1", "glf", fcd=2.0)
+    path = records("table-1", "vae", fcd=3.0) / "table-1" / "mnist" / "vae" / "seed-0.json"
+    results, record = path.parents[3], read_json(path)
+    assert rules.best_samples(results, ("mnist",)).met == "1 of 1, 6 planned"
+    write_json(path, record | {"evaluation": {"reference_sha256": "of a part of the test images"}})
+    assert rules.best_samples(results, ("mnist",)).met == "none made, 6 planned"
+    write_json(path, record | {"protocol": {"samples_are": "generated", "samples": 200}})
+    assert rules.best_samples(results, ("mnist",)).met == "none made, 6 planned"
+    assert "not run" in next(line for line in table_1(results, "mnist").markdown().splitlines() if "| VAE |" in line)
 
 
 def test_between_snapshots_a_line_says_when_a_level_was_reached(records):

@@ -43,6 +43,12 @@ def test_what_changes_no_number_is_left_out():
     assert train_command({"recipe": "glf-digits", **recipe.settings()}) == "glf train --recipe glf-digits"
 
 
+def test_several_processes_are_started_as_such():
+    settings = get_recipe("glf-digits").settings()
+    command = train_command({"recipe": "glf-digits", **settings, "train": settings["train"] | {"processes": 4}})
+    assert command == "torchrun --nproc_per_node=4 -m glf_minimal train --recipe glf-digits"
+
+
 def test_runs_of_other_recipes_have_no_command():
     """Of none, of one that is not in the catalogue, or of one whose settings have since changed their names."""
     settings = get_recipe("glf-digits").settings()

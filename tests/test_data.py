@@ -4,6 +4,8 @@ import gzip
 import pickle
 import socket
 import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -133,6 +135,21 @@ def test_torchvisions_mnist_is_written_to_the_cache(tmp_path, pictures, no_netwo
         assert cache["images"].dtype == np.uint8
         assert cache["labels"].dtype == np.int64
     assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_processes_that_start_together_download_once(tmp_path, monkeypatch):
+    fetched = []
+
+    def slowly(name, split, root):
+        fetched.append(name)
+        time.sleep(0.3)
+        return np.zeros((3, 28, 28, 1), np.uint8), np.zeros(3, np.int64)
+
+    monkeypatch.setattr(data_module, "_fetch", slowly)
+    with ThreadPoolExecutor() as several:
+        loaded = list(several.map(lambda _: load_dataset("mnist", "train", tmp_path), range(3)))
+    assert [len(data) for data in loaded] == [3, 3, 3]
+    assert fetched == ["mnist"]
 
 
 def test_debians_fashion_mnist_is_used(tmp_path, pictures, no_network, monkeypatch):

@@ -200,6 +200,13 @@ def test_real_images_in_place_of_samples(glf_model, digits, test_digits, network
     assert same["classifier"]["fcd"] == pytest.approx(0, abs=1e-9)
 
 
+def test_tensors_of_images_will_do(glf_model, test_digits, network):
+    few = Protocol(samples=40)
+    images = test_digits.batch(torch.arange(len(test_digits)))
+    expected = evaluate(glf_model, test_digits, few, classifier=network, real=test_digits)
+    assert evaluate(glf_model, images, few, classifier=network, real=images) == expected
+
+
 def test_real_images_are_chosen_at_random(glf_model, digits, network):
     """A data set sorted by class is not represented by its first images."""
     by_class = digits.labels.argsort()

@@ -67,8 +67,8 @@ def test_module_files_stay_readable():
     files = list((ROOT / "glf_minimal").rglob("*.py"))
     assert max(len(path.read_text().splitlines()) for path in files) <= 320
     reproduction = [path for path in files if path.parent.name == "reproduction"]  # what the book does with the module
-    assert sum(lines_of_code(path) for path in files if path not in reproduction) <= 3520
-    assert sum(lines_of_code(path) for path in reproduction) <= 1540
+    assert sum(lines_of_code(path) for path in files if path not in reproduction) <= 3540
+    assert sum(lines_of_code(path) for path in reproduction) <= 1570
     own_method = ["flows", "networks", "losses", "models/base", "models/priors", "models/glf", "models/vae"]
     assert sum(lines_of_code(ROOT / "glf_minimal" / f"{name}.py") for name in own_method) <= 600
 

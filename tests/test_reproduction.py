@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,8 @@ def test_missing_cells_are_filled_once(fill):
 
 
 def test_what_counts_as_recorded(fill):
-    """More epochs take the place of fewer, never the reverse; another protocol or setting is measured again."""
+    """More epochs take the place of fewer, never the reverse; another protocol or setting is measured again, but for
+    a run that is reduced further."""
     results, (reduced,), (full,) = Path("data/results"), trial(epochs=2), trial(epochs=3)
     fill([reduced])
     assert is_recorded(reduced, results)
@@ -94,10 +96,12 @@ def test_what_counts_as_recorded(fill):
     assert read_json(full.record(results))["training"]["epochs"] == 3
     assert is_recorded(reduced, results)
     (narrower,) = cells(TRIAL, rows=["glf"], seeds=1, reduced={"train.epochs": 3, "flow.hidden": 16})
-    assert not is_recorded(narrower, results)
+    assert is_recorded(narrower, results)
+    assert not is_recorded(replace(narrower, reduced={"train.epochs": 4, "flow.hidden": 16}), results)
     fill(cells(TRIAL, rows=["glf"], seeds=1))  # in full
     assert is_recorded(narrower, results)
-    fill([narrower])
+    said = fill([narrower])[1][0]
+    assert said.endswith(": recorded, with a larger run; --results gives this one a place of its own")
     assert read_json(full.record(results))["training"]["epochs"] == 20
     full.record(results).unlink()
     fill([full])
@@ -163,6 +167,17 @@ def test_a_reduced_run_never_takes_the_place_of_a_full_one(fill, monkeypatch):
     fill(longer)
     assert full.record(Path("data/results")).read_bytes() == before
     assert is_recorded(full, Path("data/results"))
+
+
+def test_a_quick_try_does_not_take_the_place_of_a_longer_run(fill):
+    """Nor does one that is reduced in other ways as well; one that is reduced in fewer ways does."""
+    fill(trial(epochs=2))
+    for smaller in ({"train.epochs": 1}, {"train.epochs": 1, "data.limit": 50}, {"train.epochs": 2, "data.limit": 50}):
+        (quick,) = cells(TRIAL, rows=["glf"], seeds=1, reduced=smaller)
+        assert is_recorded(quick, Path("data/results"))
+    for larger in ({"train.epochs": 3}, {"train.epochs": 3, "data.limit": 50}, {"train.lr": 0.002}):
+        (more,) = cells(TRIAL, rows=["glf"], seeds=1, reduced=larger)
+        assert not is_recorded(more, Path("data/results"))
 
 
 def test_several_share_the_work(fill):
@@ -283,6 +298,13 @@ def test_the_command_line(glf, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("runs").mkdir()
     Path("runs/glf-digits-epochs-1").write_text("in the way")
+    damaged = cells(TRIAL, rows=["glf"], seeds=1)[0].record(Path("data/results"))
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("{")
+    code, out, _ = glf("reproduce", "trial", "--seeds", 1, "--rows", "glf", "--device", "cpu")
+    assert code == 1
+    assert "[1/1] trial digits glf seed 0: failed:" in out  # and any others would have their turn
+    damaged.unlink()
     code, out, err = glf(
         "reproduce", "trial", "--set", "train.epochs=1", "--seeds", 1, "--rows", "glf", "--device", "cpu"
     )

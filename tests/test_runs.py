@@ -165,6 +165,16 @@ def test_a_stopped_start_does_not_claim_the_folder(make_glf, some_digits, tmp_pa
     assert json.loads((tmp_path / CONFIG).read_text())["train"]["lr"] == 2e-3
 
 
+def test_snapshots_of_a_stopped_start_are_not_another_trainings(make_glf, some_digits, tmp_path):
+    """Before the first checkpoint a folder belongs to nobody, so what lies there is nobody's learning curve."""
+    (tmp_path / "snapshots").mkdir()
+    for epoch in (1, 9):
+        (tmp_path / "snapshots" / f"epoch-{epoch:04d}.safetensors").write_bytes(b"of another training")
+    fit(make_glf(), some_digits, quick(1, snapshots=True), tmp_path)
+    assert [path.name for path in (tmp_path / "snapshots").iterdir()] == ["epoch-0001.safetensors"]
+    read_tensors(tmp_path / "snapshots" / "epoch-0001.safetensors")
+
+
 def test_a_training_that_goes_on_elsewhere_says_so(tmp_path):
     """Its config keeps where it began, and lists where it went on; a finished one is left as it is."""
     here, there = ({"seed": 1, "made_with": {"hardware": name, "precision": "float32"}} for name in ("a CPU", "a GPU"))

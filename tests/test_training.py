@@ -30,6 +30,7 @@ from glf_minimal import (
     two_sided_flow,
 )
 from glf_minimal.config import uses_bf16
+from glf_minimal.models import GLANN, LatentGenerator, LatentModel
 from glf_minimal.runs import CHECKPOINT, checkpoint_epoch
 from glf_minimal.storage import read_tensors
 from glf_minimal.training import stage_lengths
@@ -102,6 +103,14 @@ def test_misfits_show_before_anything_is_written(make_glf, tmp_path):
         fit(frozen, images, quick())
     with pytest.raises(ValueError, match="batch norm, which needs at least 2 images"):
         fit(conv_glf(0), images[:1], quick(), tmp_path / "run")
+    priorless = make_glf()
+    priorless.sample_latents = lambda *_: LatentModel.sample_latents(nn.Module(), 2)
+    with pytest.raises(NotImplementedError, match="does not say how to sample its latents"):
+        fit(priorless, images, quick(), tmp_path / "run")
+    assert len(fit(priorless, images, quick())) == quick().epochs  # without a folder nothing is drawn
+    few = GLANN(9, mlp_decoder((1, 8, 8), 6), 6, LatentGenerator(6))
+    with pytest.raises(ValueError, match="GLANN: made for fewer images than there are"):
+        fit(few, images, quick(2), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -17,7 +17,8 @@ class AE(LatentModel):
 
     Args:
         encoder, decoder, latent_dim, beta, reconstruction: see ``LatentModel``.
-        components: Gaussians in the mixture; 0 for none. Until the last epoch is over, samples come from N(0, I).
+        components: Gaussians in the mixture; 0 for none. Until it is fitted, at the end
+            and before each snapshot, samples come from N(0, I).
         latent_penalty: weight of half the squared norm of a latent.
         decoder_decay: weight decay of the decoder.
     """

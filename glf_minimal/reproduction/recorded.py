@@ -1,12 +1,14 @@
 """What the records say of an experiment's rows."""
 
 import json
+import shlex
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
+from glf_minimal.evaluation import Protocol
 from glf_minimal.records import read_records
 from glf_minimal.reproduction import plan
 from glf_minimal.reproduction.cells import Experiment, Row, differing
@@ -90,6 +92,12 @@ class RecordedRow:
         return {(training["hardware"], training.get("versions", {}).get("torch")) for training in made}
 
     @property
+    def images(self) -> set[tuple]:
+        """Digests of what its trainings saw and of what they were measured on."""
+        measured = [record.get("evaluation", {}).get("reference_sha256") for record in self.records]
+        return {(r["training"].get("data_sha256"), digest) for r, digest in zip(self.records, measured, strict=True)}
+
+    @property
     def clock(self) -> str:
         """Which of the times of its trainings to compare: that of the CPU where they ran on one, as it may have done
         other work, too. "" where none compares."""
@@ -125,8 +133,8 @@ class RecordedRow:
     def options(self) -> str:
         """The options of ``glf reproduce`` that make a reduced run; empty for a full one."""
         less = sorted(self.reductions.items())
-        settings = [f"--set {name}={json.dumps(value)}" for name, (value, _) in less]
-        return " ".join([*settings, f"--seeds {len(self.records)}"]) if less else ""
+        settings = [part for name, (value, _) in less for part in ("--set", f"{name}={json.dumps(value)}")]
+        return shlex.join([*settings, "--seeds", str(len(self.records))]) if less else ""
 
 
 def diverged(record: dict) -> bool:
@@ -141,7 +149,7 @@ def read_rows(results: str | Path, experiment: Experiment, data: str) -> dict[st
     """Every row of an experiment, in the order of the plan, by name.
 
     Where a row has records of different settings, those of the full run count, or else of the longest: runs of
-    different settings are not averaged.
+    different settings are not averaged. A record that was measured in another way than the row says does not count.
 
     Raises:
         RunError: a record that is damaged.
@@ -155,7 +163,11 @@ def read_rows(results: str | Path, experiment: Experiment, data: str) -> dict[st
 
 def _alike(records: list[dict], row: Row) -> tuple[dict, ...]:
     groups: dict[str, list[dict]] = {}
+    protocol = asdict(replace(Protocol(), **row.protocol))
+    del protocol["binarize"]  # which follows from the settings
     for record in records:
+        if any(record["protocol"].get(name, value) != value for name, value in protocol.items()):
+            continue
         groups.setdefault(json.dumps(reductions(record, row), sort_keys=True), []).append(record)
     if not groups:
         return ()
@@ -228,13 +240,15 @@ def notes(rows: list[RecordedRow]) -> list[str]:
     return [*([f"Run: {'; '.join(run)}."] if run else []), *lines, *not_run]
 
 
-def command(experiment: Experiment, data: str, *options: str) -> str:
-    """What makes an experiment's records on a data set."""
-    dataset = f"--dataset {data}" if len(experiment.rows) > 1 else ""
-    return " ".join(filter(None, ["glf reproduce", experiment.name, dataset, *options]))
-
-
 def commands(rows: list[RecordedRow], experiment: Experiment, data: str) -> list[str]:
-    """The commands of a table: in full and, where there are such records, reduced."""
-    full, reduced = command(experiment, data), sorted({row.options for row in rows if row.options})
-    return [full, *(f"{full} {options}  # reduced, as above" for options in reduced)]
+    """What makes an experiment's records on a data set, in full and, where there are such, reduced."""
+    full = f"glf reproduce {experiment.name}{f' --dataset {data}' if len(experiment.rows) > 1 else ''}"
+    reduced: dict[str, list[str]] = {}
+    for row in rows:
+        if row.options:
+            reduced.setdefault(row.options, []).append(row.row.name)
+    every, lines = [row.name for row in experiment.rows[data] if not row.real], [full]
+    for options, names in sorted(reduced.items()):  # settings of some rows, which others may not even have
+        chosen = "" if names == every else "".join(f" --rows {name}" for name in names)
+        lines.append(f"{full}{chosen} {options}  # reduced, as above")
+    return lines

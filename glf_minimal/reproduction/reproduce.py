@@ -20,12 +20,14 @@ from glf_minimal.reproduction.recorded import diverged
 from glf_minimal.runs import SNAPSHOTS, WEIGHTS
 from glf_minimal.storage import make_folder
 
+LARGER = ", with a larger run; --results gives this one a place of its own"
+
 
 def is_recorded(cell: Cell, results: Path, fid: bool = False) -> bool:
     """Whether there is a record of this cell: of its settings and protocol, whole (with ``fid``, also of FID).
 
     Any other record is as good as none and will be replaced, but for one: a reduced run does not take the place of the
-    full one, nor of a longer one.
+    full one, nor of one that is reduced in no more settings and at least as long.
     """
     path = cell.record(results)
     if not path.exists():
@@ -36,9 +38,11 @@ def is_recorded(cell: Cell, results: Path, fid: bool = False) -> bool:
     else:
         differences = differing(record["settings"], wanted)
     if differences and cell.reduced:
-        epochs, wanted_epochs = differences.get("train.epochs", (0, 0))
-        longer = set(differences) == {"train.epochs"} and epochs > wanted_epochs
-        return longer or not differing(record["settings"], cell.row.settings())
+        full = cell.row.settings()
+        less, wanted_less = (differing(settings, full) for settings in (record["settings"], wanted))
+        same = all(value == wanted_less.get(name) for name, value in less.items() if name != "train.epochs")
+        epochs, wanted_epochs = (settings["train"]["epochs"] for settings in (record["settings"], wanted))
+        return not less or (same and epochs >= wanted_epochs)
     if differences or diverged(record):
         return not differences
     samples_are = "real training images" if cell.row.real else "generated"
@@ -94,7 +98,10 @@ def reproduce(
                         counts["recorded now"] += 1
                         continue
             counts["recorded before"] += 1
-            say(f"{name}: recorded")
+            larger = not cell.row.real and differing(
+                read_record(cell.record(results))["settings"], cell.recipe.settings()
+            )
+            say(f"{name}: recorded{LARGER if larger else ''}")
         except Timeout:
             counts["worked on by another process"] += 1
             say(f"{name}: being worked on by another process")

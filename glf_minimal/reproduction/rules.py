@@ -35,10 +35,12 @@ def _share(met: list[bool], planned: int) -> str:
     return PARTLY if 2 * sum(met) >= len(met) else NOT_SUPPORTED
 
 
-def _alike(results: str | Path, experiment: Experiment, data: str, like: str) -> dict[str, RecordedRow]:
-    """Those rows that were run in full, or reduced, as the row ``like`` was; of them, the seeds that all have."""
+def _alike(results: str | Path, experiment: Experiment, data: str, like: str = "glf") -> dict[str, RecordedRow]:
+    """Those rows that were run in full, or reduced, as the row ``like`` was, and on the same images; of them, the seeds
+    that all have."""
     rows = {name: row for name, row in read_rows(results, experiment, data).items() if row.finished}
-    alike = {name: row for name, row in rows.items() if like in rows and row.reductions == rows[like].reductions}
+    how = (rows[like].reductions, rows[like].images) if like in rows else None
+    alike = {name: row for name, row in rows.items() if (row.reductions, row.images) == how}
     seeds = common_seeds(alike.values())
     found = {name: row.of_seeds(seeds) for name, row in alike.items() if row.seeds & seeds or row.row.real}
     return found if like in found else {}
@@ -58,14 +60,16 @@ def best_samples(
 ) -> Judgement:
     met, evidence = [], []
     for data in sets:
-        rows = _alike(results, plan.TABLE_1, data, ours)
+        rows, every = _alike(results, plan.TABLE_1, data, ours), read_rows(results, plan.TABLE_1, data)
         chosen = [name for name in rivals if name in rows]
-        if chosen:
+        if every[ours].diverged:  # to which any rival that did not is preferred
+            met += [False for name in rivals if every[name].finished]
+        else:
             met += [rows[ours].fcd < rows[name].fcd for name in chosen]
+        if chosen:
             evidence.append(f"table-1, {data} ({rows[ours].extent}): {_ranked(rows, (ours, *chosen))}")
-        every = read_rows(results, plan.TABLE_1, data)
-        lost = [every[name].row.title for name in (ours, *rivals) if every[name] and not every[name].finished]
-        evidence += [f"{data}: {title} diverged" for title in lost]
+        lost = [every[name] for name in (ours, *rivals) if every[name].diverged]
+        evidence += [f"{data}: {row.row.title} diverged, {row.diverged} of {len(row.records)}" for row in lost]
     return _made(met, len(rivals) * len(sets), evidence)
 
 
@@ -79,7 +83,7 @@ def best_samples_on_grey(results: str | Path) -> Judgement:
     """With what smaller networks say beside it, which is not Table 1 and does not count."""
     judged, evidence = best_samples(results, plan.GREY), []
     for experiment in (plan.FIRST_RANKING, plan.SLIDE_DECK):
-        rows = _alike(results, experiment, "mnist", "glf")
+        rows = _alike(results, experiment, "mnist")
         if len(rows) > 1:
             names = [name for name in ("glf", "ae-gmm", *RIVALS) if name in rows]
             evidence.append(f" Not counted: {experiment.name}, mnist ({rows['glf'].extent}): {_ranked(rows, names)}.")
@@ -89,7 +93,7 @@ def best_samples_on_grey(results: str | Path) -> Judgement:
 def faster_convergence(results: str | Path) -> Judgement:
     rivals, met, evidence = ("vae-flow-prior", "flowae", "two-stage-vae"), [], []
     for data in plan.CONVERGENCE.rows:
-        rows = {name: row for name, row in _alike(results, plan.CONVERGENCE, data, "glf").items() if row.curves}
+        rows = {name: row for name, row in _alike(results, plan.CONVERGENCE, data).items() if row.curves}
         parts = []
         for row in [rows[name] for name in rivals if {"glf", name} <= rows.keys()]:
             timed = row.clock and row.clock == rows["glf"].clock and row.machines == rows["glf"].machines
@@ -112,7 +116,7 @@ def single_stage(results: str | Path) -> Judgement:
     met, evidence = [], []
     compared = [(experiment, data) for experiment in (plan.TABLE_1, plan.FIRST_RANKING) for data in experiment.rows]
     for experiment, data in compared:
-        rows = _alike(results, experiment, data, "glf")
+        rows = _alike(results, experiment, data)
         if {"glf", "flowae"} <= rows.keys():
             one, two = rows["glf"], rows["flowae"]
             met.append(one.fcd <= two.fcd)
@@ -128,7 +132,7 @@ def single_stage(results: str | Path) -> Judgement:
 
 
 def reconstruction(results: str | Path) -> Judgement:
-    rows = _alike(results, plan.FIRST_RANKING, "mnist", "glf")
+    rows = _alike(results, plan.FIRST_RANKING, "mnist")
     if not {"glf", "ae"} <= rows.keys():
         return Judgement(NOT_TESTED)
     glf, plain = (rows[name].test_error for name in ("glf", "ae"))
@@ -142,9 +146,11 @@ def reconstruction(results: str | Path) -> Judgement:
 
 
 def stop_gradient(results: str | Path) -> Judgement:
-    rows = _alike(results, plan.FIRST_RANKING, "mnist", "glf")
-    without = read_rows(results, plan.FIRST_RANKING, "mnist")["regularized-glf"]
-    if "glf" in rows and without and not without.finished:
+    every, rows = (read(results, plan.FIRST_RANKING, "mnist") for read in (read_rows, _alike))
+    with_it, without = every["glf"], every["regularized-glf"]
+    if with_it.diverged:
+        return Judgement(NOT_SUPPORTED, "first-ranking, mnist: with it the training diverged.")
+    if with_it and without and not without.finished and without.reductions == with_it.reductions:
         return Judgement(SUPPORTED, "first-ranking, mnist: without it the training diverged.")
     if not {"glf", "regularized-glf"} <= rows.keys():
         return Judgement(NOT_TESTED)

@@ -12,7 +12,6 @@ from glf_minimal.reproduction.published import MARKS, MEANINGS, Published
 from glf_minimal.reproduction.recorded import (
     NOT_RUN,
     RecordedRow,
-    command,
     commands,
     common_seeds,
     first_at,
@@ -184,11 +183,10 @@ def flowae_report(results: str | Path) -> Table:
 
 def table_1(results: str | Path, data: str) -> Table:
     """Table 1 of the paper: FID where it was measured, and what can be measured without Inception's weights."""
-    table, without_fid, marks = quality(results, plan.TABLE_1, data, SAMPLES), set(), set()
+    table, marks = quality(results, plan.TABLE_1, data, SAMPLES), set()
     rows = list(read_rows(results, plan.TABLE_1, data).values())
     for line, row in zip(table.rows, rows, strict=True):
         reference, values = published.TABLE_1.get(row.row.name, {}).get(data), row.values("inception", "fid")
-        without_fid |= {row.options} if len(values) < len(row.finished) else set()
         away = f" ({difference(values, reference, 1)})" if values and reference else ""
         line[1:1] = [quoted(reference), number(values, 1) + away if values else NOT_RUN]
         line.append(f"{row.seconds:.0f}{_on_gpu(row, rows)}" if row.seconds is not None else "–")
@@ -204,10 +202,10 @@ def table_1(results: str | Path, data: str) -> Table:
             f"Measured on {', '.join(map(str, sorted(faces)))} test faces; the official split has {CELEBA_TEST}. With "
             f"fewer, they are those of a public subset of whole frames, squashed to 64 x 64 pixels."
         )
-    if without_fid or not any(rows):
+    if without_fid := [row for row in rows if not row or len(row.values("inception", "fid")) < len(row.finished)]:
         table.notes.append("FID not run: needs the Inception weights.")
-        fid = [command(plan.TABLE_1, data, options, "--fid") for options in sorted(without_fid or {""})]
-        table.commands += [f"{line}  # fills the column FID, ours" for line in fid]
+        fid = [line.partition("  #")[0] for line in commands(without_fid, plan.TABLE_1, data)]
+        table.commands += [f"{line} --fid  # fills the column FID, ours" for line in fid]
     return table
 
 
