@@ -105,7 +105,7 @@ def records(tmp_path):
         epochs = epochs or settings["train"]["epochs"]
         settings["train"] |= {"epochs": epochs, "seed": seed}
         hardware = "Some GPU" if gpu else "Some CPU, 1 threads"
-        training = {"epochs": epochs, "last": last, "hardware": hardware}
+        training = {"epochs": epochs, "last": last, "hardware": hardware, "versions": {"python": "3", "torch": "2"}}
         training |= {"seconds": 10.0 * epochs, "cpu_seconds": 8.0 * epochs}
         record = {
             "recipe": planned.recipe,

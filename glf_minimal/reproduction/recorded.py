@@ -240,6 +240,22 @@ def notes(rows: list[RecordedRow]) -> list[str]:
     return [*([f"Run: {'; '.join(run)}."] if run else []), *lines, *not_run]
 
 
+def timing(rows: list[RecordedRow]) -> str:
+    """What to know before one compares seconds of a CPU: sentences; "" where there are none."""
+    timed: dict[str, list[str]] = {}
+    for row in rows:
+        if row.clock == "cpu_seconds":
+            timed.setdefault(str(sorted(row.machines)), []).append(row.row.title)
+    if not timed:
+        return ""
+    older = " Older records have none." if any(r.finished and not r.row.real and not r.clock for r in rows) else ""
+    together = "".join(f" ({'; '.join(titles)})" for titles in timed.values())
+    return (
+        "Seconds on a CPU are those that its cores worked on the training; those of two machines do not compare."
+        f"{older} Timed on one machine, as far as the records tell:{together}."
+    )
+
+
 def commands(rows: list[RecordedRow], experiment: Experiment, data: str) -> list[str]:
     """What makes an experiment's records on a data set, in full and, where there are such, reduced."""
     full = f"glf reproduce {experiment.name}{f' --dataset {data}' if len(experiment.rows) > 1 else ''}"

@@ -18,10 +18,10 @@ from glf_minimal.reproduction.recorded import (
     nearest_distances,
     notes,
     read_rows,
+    timing,
 )
 
 CELEBA_TEST = 19_962  # images of the official split
-CLOCK = "Seconds on a CPU are those that its cores worked on the training; those of two machines do not compare."
 LEVELS = (20, 10, 5, 2, 1)  # of FCD, for the table of convergence
 
 
@@ -193,8 +193,8 @@ def table_1(results: str | Path, data: str) -> Table:
         marks |= {reference.status} if reference else set()
     table.header[1:1] = ["FID, paper", "FID, ours"]
     table.header.append("seconds")
-    if any(row.clock == "cpu_seconds" for row in rows):
-        table.notes.append(CLOCK)
+    if note := timing(rows):
+        table.notes.append(note)
     table.notes.append(" ".join(f"{MEANINGS[status]}." for status in MEANINGS if status in marks))
     faces = {record.get("evaluation", {}).get("reference_images") for row in rows for record in row.finished}
     if data == "celeba" and (faces := faces - {None, CELEBA_TEST}):
@@ -223,12 +223,12 @@ def convergence(results: str | Path, data: str) -> Table:
         reached = [_reached(row, level, _on_gpu(row, rows)) for level in LEVELS]
         lines.append([row.title, str(max(stages, default="–")), final, *reached])
     header = ["model", "stages", "FCD at the end", *(f"FCD ≤ {level}" for level in LEVELS)]
-    older = "Older records have none. " if any(row and not row.clock for row in rows) else ""
     below = [
         "Epochs, and seconds of training in brackets, until the FCD of a straight line between snapshots is down to "
-        f"this, means over seeds; a dash where not every seed got there. {CLOCK} {older}The first snapshot counts from "
-        "its own epoch. A model of two stages has snapshots of the second only, so it cannot reach any level in the "
-        "first half of its epochs."
+        "this, means over seeds; a dash where not every seed got there. The first snapshot counts from its own epoch. "
+        "A model of two stages has snapshots of the second only, so it cannot reach any level in the first half of its "
+        "epochs.",
+        *filter(None, [timing(rows)]),
     ]
     bare = [row.title for row in rows if row and not row.curves]
     below += [f"Recorded without a learning curve: {'; '.join(bare)}."] if bare else []
@@ -296,10 +296,11 @@ def compute(results: str | Path) -> Table:
             clock = "cpu_seconds" if " thread" in training["hardware"] else "seconds"
             seconds = training.get(clock, training["seconds"])
             hardware = training["hardware"].replace(" 1 threads", " 1 thread")
-            hours.setdefault((name, hardware), []).append(seconds / 3600)
-    lines = [[name, hardware, str(len(runs)), f"{sum(runs):.1f}"] for (name, hardware), runs in hours.items()]
+            software = ", ".join(f"{name} {training['versions'][name]}" for name in ("python", "torch"))
+            hours.setdefault((name, hardware, software), []).append(seconds / 3600)
+    lines = [[*kind, str(len(runs)), f"{sum(runs):.1f}"] for kind, runs in hours.items()]
     below = [] if lines else [f"Nothing has been recorded yet: {NOT_RUN}."]
-    return Table(["experiment", "hardware", "trainings", "hours"], lines, below, left=2)
+    return Table(["experiment", "hardware", "software", "trainings", "hours"], lines, below, left=3)
 
 
 TABLES: dict[str, Callable[[str | Path], Table]] = {
