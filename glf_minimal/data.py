@@ -149,7 +149,7 @@ def load_dataset(
             root.mkdir(parents=True, exist_ok=True)
             lock = FileLock(root / ".lock").acquire()  # processes that start together download once, one of them
         except (OSError, ValueError) as error:
-            raise DataError(f"cannot make the folder {root} ({error}); set another root") from error
+            raise DataError(f"cannot use the folder {root} ({error}); set another root") from error
         with lock:
             if not cache.exists():
                 _fill_cache(cache, name, split, root)

@@ -164,7 +164,8 @@ def _try_out(model: Trainable, batch: dict[str, Tensor], writes: bool) -> None:
                 raise
             raise ValueError(f"{type(model).__name__}.{update.losses}: {str(error).splitlines()[0]}") from error
         except IndexError as error:
-            raise ValueError(f"{type(model).__name__}: made for fewer images than there are ({error})") from error
+            told = f"{type(model).__name__}.{update.losses}: {error}"
+            raise ValueError(f"{told}; is the model made for as many images as there are?") from error
     if isinstance(model, LatentModel):
         low, high = (bound.item() for bound in model.reconstruct(batch["images"]).aminmax())
         if not (low >= 0 and high <= 1):

@@ -127,7 +127,7 @@ def test_names_that_are_none(name, tmp_path):
 
 @pytest.mark.parametrize("root", ["x" * 300, "a\0b"])
 def test_roots_that_cannot_be(root):
-    with pytest.raises(DataError, match=r"cannot make the folder .*set another root"):
+    with pytest.raises(DataError, match=r"cannot use the folder .*set another root"):
         load_dataset("digits", "train", root)
 
 

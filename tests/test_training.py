@@ -109,7 +109,7 @@ def test_misfits_show_before_anything_is_written(make_glf, tmp_path):
         fit(priorless, images, quick(), tmp_path / "run")
     assert len(fit(priorless, images, quick())) == quick().epochs  # without a folder nothing is drawn
     few = GLANN(9, mlp_decoder((1, 8, 8), 6), 6, LatentGenerator(6))
-    with pytest.raises(ValueError, match="GLANN: made for fewer images than there are"):
+    with pytest.raises(ValueError, match="is the model made for as many images as there are"):
         fit(few, images, quick(2), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
