@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from browsing import DESKTOP, PAGES, PHONE, ROOT, visit
+from filelock import FileLock
 from programs import chromium
 
 
@@ -21,10 +22,14 @@ def book(tmp_path_factory):
     command = shutil.which("jupyter-book")
     if not command:
         pytest.skip("jupyter-book is not installed: pip install -e '.[book]'")
-    out = tmp_path_factory.mktemp("book")
-    arguments = ["build", ROOT, "-W", "-n", "--keep-going", "--path-output", out]
-    done = subprocess.run([command, *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-4000:]
+    out = tmp_path_factory.getbasetemp()
+    out = (out.parent if "PYTEST_XDIST_WORKER" in os.environ else out) / "book"  # of all processes that test it
+    with FileLock(out.with_suffix(".lock")):
+        if not (out / "built").exists():
+            arguments = ["build", ROOT, "-W", "-n", "--keep-going", "--path-output", out]
+            done = subprocess.run([command, *arguments], capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr[-4000:]
+            (out / "built").touch()
     return out / "_build" / "html"
 
 
