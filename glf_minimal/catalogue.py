@@ -227,7 +227,7 @@ def _classifier(data: str) -> Recipe:
 _QUICK = [
     Recipe(
         name="quickstart",
-        summary="GLF on 5,000 MNIST digits, half-width convolutional networks, about a minute on two cores",
+        summary="GLF on 4,500 MNIST digits, small convolutional networks, one to two minutes on two cores",
         source="this book",
         data={"name": "mnist-5k"},
         networks=QUICK_CONV,

@@ -147,8 +147,8 @@ def _weights_file(data: str) -> Path:
     if path not in files:  # which a name may be too long for
         known = [file.stem.removeprefix("classifier-") for file in files]
         raise MetricError(
-            f"there is no classifier for {data}, and so no FCD, only for {', '.join(known) or 'no data set'}; with "
-            f"labels, train one ('glf train --recipe classifier-mnist --data …') and 'glf evaluate RUN --install' it"
+            f"there is no classifier for {data}, and so no FCD, only for {', '.join(known) or 'no data set'}; take FID or, "
+            f"with labels, train one ('glf train --recipe classifier-mnist --data …') and 'glf evaluate RUN --install' it"
         )
     return path
 

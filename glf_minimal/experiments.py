@@ -192,8 +192,8 @@ def read_config(folder: Path) -> dict:
     missing += [name for name in ("built", "data_sha256") if name not in config]
     if missing:
         raise RunError(
-            f"{folder / CONFIG} has no settings for {', '.join(missing)}, so the model cannot be built from it; load a "
-            f"model of your own in Python and give it to glf_minimal.evaluate"
+            f"{folder / CONFIG} has no settings for {', '.join(missing)}, so the model cannot be built from it; build "
+            f"a model of your own in Python, and load {WEIGHTS} into it with load_state_dict"
         )
     return config
 

@@ -1,6 +1,7 @@
 """Perceptual reconstruction loss: L1 on pixels plus L1 on the features of a network that knows ImageNet.
 
-The authors compare VGG16's features; SqueezeNet 1.1 is the small alternative (its weights take 3 MB, VGG16's 528).
+The authors compare VGG16's features; SqueezeNet 1.1 is the small alternative (its weights are a download of 5 MB,
+VGG16's of 528 MiB).
 """
 
 from pathlib import Path

@@ -194,7 +194,7 @@ def test_a_run_of_a_recipe_of_ones_own(copy_of, data_root, tmp_path):
 @pytest.mark.parametrize("settings", [None, {"model": "my own network"}])
 def test_a_model_of_ones_own_cannot_be_built(settings, make_glf, some_digits, tmp_path):
     fit(make_glf(), some_digits, quick(epochs=1), tmp_path, settings)
-    with pytest.raises(RunError, match=r"no settings for networks, flow, model, so .* to glf_minimal\.evaluate"):
+    with pytest.raises(RunError, match=r"no settings for networks, flow, model, so .* into it with load_state_dict"):
         evaluate_run(tmp_path, PROTOCOL)
 
 

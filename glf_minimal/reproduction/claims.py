@@ -54,7 +54,7 @@ CLAIMS = (
         rules.reconstruction,
     ),
     Claim(
-        "Without the stop-gradient the latents collapse, with it they do not",
+        "At β = 1, without the stop-gradient the latents collapse, with it they do not",
         "paper",
         f"without it the NLL falls by more than 20 nats, test error and FCD rise by more than 20 %; partly: {HALF}",
         rules.stop_gradient,

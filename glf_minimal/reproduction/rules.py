@@ -160,7 +160,7 @@ def stop_gradient(results: str | Path) -> Judgement:
     numbers = (
         f"first-ranking, mnist ({glf.extent}): without it the NLL falls to {bad_nll:.0f} (with it {nll:.1f}), "
         f"test error rises to {without.test_error:.1f} ({glf.test_error:.1f}), "
-        f"FCD to {without.fcd:.1f} ({glf.fcd:.1f})"
+        f"FCD to {without.fcd:.1f} ({glf.fcd:.1f}): three measures of one pair of models; for larger β see Figure 4"
     )
     return _made(met, 3, [numbers])
 
