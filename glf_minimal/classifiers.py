@@ -145,10 +145,10 @@ def _weights_file(data: str) -> Path:
     path = classifier_path(data)
     files = sorted(WEIGHTS_FOLDER.glob("classifier-*.safetensors"))
     if path not in files:  # which a name may be too long for
-        known = [file.stem.removeprefix("classifier-") for file in files]
+        known = ", ".join(file.stem.removeprefix("classifier-") for file in files) or "no data set"
         raise MetricError(
-            f"there is no classifier for {data}, and so no FCD, only for {', '.join(known) or 'no data set'}; take FID or, "
-            f"with labels, train one ('glf train --recipe classifier-mnist --data …') and 'glf evaluate RUN --install' it"
+            f"there is no classifier for {data}, and so no FCD, only for {known}; take --fid or, with labels, train one "
+            f"('glf train --recipe classifier-mnist --data …') and 'glf evaluate RUN --install' it"
         )
     return path
 
