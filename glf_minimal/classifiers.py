@@ -147,8 +147,8 @@ def _weights_file(data: str) -> Path:
     if path not in files:  # which a name may be too long for
         known = ", ".join(file.stem.removeprefix("classifier-") for file in files) or "no data set"
         raise MetricError(
-            f"there is no classifier for {data}, and so no FCD, only for {known}; take --fid or, with labels, train one "
-            f"('glf train --recipe classifier-mnist --data …') and 'glf evaluate RUN --install' it"
+            f"there is no classifier for {data}, and so no FCD, only for {known}; take --fid or, with labels, train "
+            f"one ('glf train --recipe classifier-mnist --data …') and 'glf evaluate RUN --install' it"
         )
     return path
 
