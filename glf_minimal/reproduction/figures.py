@@ -32,7 +32,7 @@ def samples(results: str | Path, experiment: Experiment, sets: tuple[str, ...]):
     figure, axes = panels(len(pictures), width=width, height=width + 0.2)
     for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
         axis.imshow(picture[: picture.shape[0] * side // 8, : picture.shape[1] * side // 8])
-        axis.set_title(fill(title, 34), fontsize="small")
+        axis.set_title(fill(title, 34 if few else 27), fontsize="small")
         axis.set_axis_off()
     return figure
 
