@@ -90,12 +90,19 @@ CONVERGENCE = Experiment(
 BETAS = (1, 10, 50, 100, 400)
 
 
-def _over_beta(system: str, title: str) -> tuple[Row, ...]:
-    def row(beta: int) -> Row:
-        changes = _CURVES | ({"model.beta": float(beta)} if beta != 1 else {})
-        return Row(f"{system}-beta-{beta}", f"{title}, β = {beta}", f"{system}-cifar10", changes)
+def _over(rows: Row, setting: str, weights: tuple[int, ...], own: int = 1) -> tuple[Row, ...]:
+    """A row over a weight, of which its recipe has its own."""
 
-    return (*(row(beta) for beta in BETAS), Row("glf", "GLF", "glf-cifar10", _CURVES))
+    def at(weight: int) -> Row:
+        changes = rows.changes | ({f"model.{setting}": float(weight)} if weight != own else {})
+        return replace(rows, name=f"{rows.name}-{weight}", title=f"{rows.title} = {weight}", changes=changes)
+
+    return tuple(map(at, weights))
+
+
+def _over_beta(system: str, title: str) -> tuple[Row, ...]:
+    rows = Row(f"{system}-beta", f"{title}, β", f"{system}-cifar10", _CURVES)
+    return (*_over(rows, "beta", BETAS), Row("glf", "GLF", "glf-cifar10", _CURVES))
 
 
 FIGURE_3 = Experiment(
@@ -127,6 +134,7 @@ FIGURE_5 = Experiment(
 )
 
 _SMALL = "glf-small-mnist"
+_SMALL_PRIOR = Row("vae-flow-prior-beta", "VAE, flow prior, β", "vae-flow-prior-small-mnist")
 _BASE = Row("base", "as in the authors' code", _SMALL)
 
 
@@ -141,23 +149,21 @@ ABLATION_GROUPS: dict[str, tuple[str, tuple[Row, ...]]] = {
         (
             _ablation("beta-0.1", "GLF, β = 0.1", {"model.beta": 0.1}),
             replace(_BASE, title="GLF, β = 1 (base)"),
-            _ablation("beta-10", "GLF, β = 10", {"model.beta": 10.0}),
-            _ablation("beta-100", "GLF, β = 100", {"model.beta": 100.0}),
+            *_over(Row("beta", "GLF, β", _SMALL), "beta", (10, 100)),
         ),
     ),
     "beta-vae": (
         "β in a VAE with a flow prior: towards GLF",
         (
-            *(
-                _ablation(
-                    f"vae-flow-prior-beta-{beta}",
-                    f"VAE, flow prior, β = {beta}",
-                    {"model.beta": float(beta)} if beta != 1 else {},
-                    "vae-flow-prior-small-mnist",
-                )
-                for beta in (1, 10, 100, 400)
-            ),
+            *_over(_SMALL_PRIOR, "beta", (1, 10, 100, 400)),
             replace(_BASE, title="GLF, β = 1 (base)"),
+        ),
+    ),
+    "wae-gan": (
+        "λ, the weight of the critic in a WAE-GAN",
+        (
+            *_over(Row("wae-gan", "WAE-GAN, λ", "wae-gan-small-mnist"), "penalty_weight", (1, 10, 100, 1000), own=10),
+            replace(_BASE, title="GLF (base)"),
         ),
     ),
     "initialization": (

@@ -121,10 +121,8 @@ def single_stage(results: str | Path) -> Judgement:
             one, two = rows["glf"], rows["flowae"]
             met.append(one.fcd <= two.fcd)
             numbers = f"FCD {one.fcd:.2f} in one stage, {two.fcd:.2f} in two"
-            errors = "test error " + ", ".join(
-                number(row.values("reconstruction", "mse_per_image")) for row in (one, two)
-            )
-            evidence.append(f"{experiment.name}, {data} ({one.extent}): {numbers}; {errors}")
+            errors = ", ".join(number(row.values("reconstruction", "mse_per_image")) for row in (one, two))
+            evidence.append(f"{experiment.name}, {data} ({one.extent}): {numbers}; test error {errors}")
     seeds = read_rows(results, plan.ABLATIONS, "mnist")["base"].values("classifier", "fcd")
     if evidence and len(seeds) > 1:
         evidence.append(f"how much seeds make: ablations, mnist: GLF {number(seeds)} over {len(seeds)} of them")
