@@ -227,7 +227,7 @@ def test_a_pickle_in_place_of_the_weights(glf, run, tmp_path):
     assert not (tmp_path / "owned").exists()
 
 
-def _start(out, data_root, epochs=60):
+def _start(out, data_root, epochs=24):
     """A training in a process of its own, which heeds Ctrl-C even if the tests run in the background."""
     command = [sys.executable, "-m", "glf_minimal", "train", "--recipe", "glf-digits", "--epochs", str(epochs)]
     return subprocess.Popen(
@@ -249,7 +249,7 @@ def _wait_for_checkpoint(process, out, epoch):
 def test_killed_and_started_again_it_ends_with_the_same_weights(tmp_path, data_root):
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
     assert _start(unbroken, data_root).wait() == 0
-    for epoch in (5, 20):
+    for epoch in (3, 9):
         process = _start(killed, data_root)
         _wait_for_checkpoint(process, killed, epoch)
         process.send_signal(signal.SIGKILL)
