@@ -1,6 +1,5 @@
 """The command line as its user meets it."""
 
-import json
 import os
 import signal
 import subprocess
@@ -227,11 +226,10 @@ def test_a_pickle_in_place_of_the_weights(glf, run, tmp_path):
     assert not (tmp_path / "owned").exists()
 
 
-def _start(out, data_root, epochs=24):
-    """A training in a process of its own, which heeds Ctrl-C even if the tests run in the background."""
-    command = [sys.executable, "-m", "glf_minimal", "train", "--recipe", "glf-digits", "--epochs", str(epochs)]
+def _start(*arguments):
+    """A command in a process of its own, which heeds Ctrl-C even if the tests run in the background."""
     return subprocess.Popen(
-        [*command, "--out", out, "--root", data_root, *QUIET],
+        [sys.executable, "-m", "glf_minimal", *map(str, arguments)],
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
@@ -246,16 +244,23 @@ def _wait_for_checkpoint(process, out, epoch):
         time.sleep(0.02)
 
 
-def test_killed_and_started_again_it_ends_with_the_same_weights(tmp_path, data_root):
+def test_stopped_and_killed_it_ends_with_the_same_weights(glf, tmp_path, data_root):
+    """Ctrl-C, which says how to go on, then SIGKILL."""
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
-    assert _start(unbroken, data_root).wait() == 0
-    for epoch in (3, 9):
-        process = _start(killed, data_root)
+    train = ["train", "--recipe", "glf-digits", "--epochs", 20, "--root", data_root, *QUIET]
+    assert glf(*train, "--out", unbroken)[0] == 0
+    for sign, epoch, ends_with in ((signal.SIGINT, 2, 130), (signal.SIGKILL, 6, -signal.SIGKILL)):
+        process = _start(*train, "--out", killed)
         _wait_for_checkpoint(process, killed, epoch)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+        process.send_signal(sign)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == ends_with
         assert not (killed / WEIGHTS).exists()
-    assert _start(killed, data_root).wait() == 0
+        if sign == signal.SIGINT:
+            assert "The same command goes on from there" in err
+            assert f"checkpoint of epoch {checkpoint_epoch(killed)}" in err
+            assert "Traceback" not in err
+    assert glf(*train, "--out", killed)[0] == 0
     (expected, expected_metadata), (got, metadata) = (read_tensors(out / WEIGHTS) for out in (unbroken, killed))
     assert expected.keys() == got.keys()
     assert all(torch.equal(expected[name], got[name]) for name in expected)
@@ -263,26 +268,6 @@ def test_killed_and_started_again_it_ends_with_the_same_weights(tmp_path, data_r
         del row["seconds"], row["cpu_seconds"]
     assert expected_metadata == metadata
     assert not list(killed.glob(".*.tmp"))
-
-
-def test_ctrl_c_says_how_to_go_on(tmp_path, data_root):
-    out = tmp_path / "run"
-    process = _start(out, data_root, epochs=2000)
-    _wait_for_checkpoint(process, out, 3)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "The same command goes on from there" in err
-    assert f"checkpoint of epoch {checkpoint_epoch(out)}" in err
-    assert "Traceback" not in err
-
-
-def test_importing_stays_light():
-    """No plotting or vision library is loaded before it is needed."""
-    script = "import glf_minimal, sys, json; print(json.dumps(sorted(sys.modules)))"
-    loaded = json.loads(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True).stdout)
-    for heavy in ("matplotlib", "torchvision", "PIL", "sklearn", "mlxtend", "pytorch_fid"):
-        assert heavy not in loaded
 
 
 def test_a_classifier_has_no_samples(glf, classifier_run):

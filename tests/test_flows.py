@@ -97,7 +97,7 @@ def test_log_det_is_that_of_the_autograd_jacobian(form, dim):
 @pytest.mark.parametrize("form", FORMS)
 def test_density_integrates_to_one(form):
     flow = make_flow(form, 2, seed=5, spread=0.3)
-    axis = torch.linspace(-25, 25, 1001, dtype=torch.float64)
+    axis = torch.linspace(-25, 25, 501, dtype=torch.float64)
     with torch.no_grad():
         density = flow.log_prob(torch.cartesian_prod(axis, axis)).exp()
     assert density.sum().item() * (axis[1] - axis[0]).item() ** 2 == pytest.approx(1, abs=2e-3)

@@ -2,11 +2,11 @@
 
 import csv
 import os
-import signal
 import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 import torch
 from torch import nn
@@ -24,7 +24,7 @@ ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu",
 ACCELERATE += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
 
 
-def train(out, data_root, processes, epochs=3, batch=256, launcher=TORCHRUN, start=subprocess.run, **more):
+def train(out, data_root, processes, epochs=8, batch=256, launcher=TORCHRUN, start=subprocess.run, **more):
     """``glf train`` on small digits, with ``batch`` images over all processes."""
     settings = {"train.epochs": epochs, "train.batch_size": batch // processes, "train.checkpoint_seconds": 0}
     command = launcher if processes > 1 else [sys.executable]
@@ -53,7 +53,7 @@ def one_and_two(tmp_path_factory, data_root):
 
 def test_the_loss_curve_is_that_of_one_process_with_the_doubled_batch(one_and_two):
     """With batch norm in all three networks, so that the statistics are shared, too."""
-    for one, two in zip(*map(history, one_and_two), strict=True):
+    for one, two in list(zip(*map(history, one_and_two), strict=True))[:3]:  # roundings add up
         assert two["recon"] == pytest.approx(one["recon"], rel=1e-5)
         assert two["nll"] == pytest.approx(one["nll"], abs=1e-2)
         assert two["loss"] == pytest.approx(one["loss"], abs=1e-2)
@@ -106,14 +106,17 @@ def test_the_run_says_how_many_there_were(one_and_two):
 
 def test_killed_they_go_on_together(tmp_path, data_root, one_and_two):
     out = tmp_path / "run"
-    process = train(out, data_root, 2, start=subprocess.Popen, start_new_session=True)
+    process = train(out, data_root, 2, start=subprocess.Popen)
     deadline = time.monotonic() + 120
     while not (out / CHECKPOINT).exists():
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
+    launcher = psutil.Process(process.pid)
+    for one in [launcher, *launcher.children(recursive=True)]:  # each in a group of its own
+        one.kill()
     process.communicate()
+    assert not (out / WEIGHTS).exists()
     done = train(out, data_root, 2)
     assert done.returncode == 0, done.stderr
     (unbroken, _), (resumed, _) = read_tensors(one_and_two[1] / WEIGHTS), read_tensors(out / WEIGHTS)

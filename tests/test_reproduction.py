@@ -1,6 +1,7 @@
 """glf reproduce: fills in what is missing, and nothing else, however often it is killed."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -239,9 +240,9 @@ main()
 """
 
 
-@pytest.mark.parametrize("seconds", [0.5, 2.0])
-def test_killed_at_any_moment_it_goes_on(tmp_path, data_root, seconds):
+def test_killed_at_any_moment_it_goes_on(tmp_path, data_root):
     """SIGKILL, some time after the first sign of work: the next start loses no finished epoch and ends well."""
+    seconds = random.uniform(0, 0.7)  # most of the work is still to be done then
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT, "reproduce", "trial", "--root", data_root]
     command += ["--device", "cpu", "--no-progress", "--set", "train.epochs=12"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
@@ -249,13 +250,14 @@ def test_killed_at_any_moment_it_goes_on(tmp_path, data_root, seconds):
         assert process.poll() is None
         time.sleep(0.02)
     time.sleep(seconds)
+    assert process.poll() is None
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     finished = {
         path: read_csv(path)[: checkpoint_epoch(path.parent)] for path in (tmp_path / "runs").glob("*/history.csv")
     }
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1].split()[0] in "12"
+    assert "recorded now" in done.stdout.splitlines()[-1]
     for path, rows in finished.items():
         assert read_csv(path)[: len(rows)] == rows  # seconds and all: these epochs were not trained again
     for row in "ab":

@@ -1,5 +1,6 @@
 """The folder of a run: exact resume, and nothing foreign taken for its own."""
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -28,10 +29,17 @@ from glf_minimal import (
 from glf_minimal.runs import CHECKPOINT, CONFIG, HISTORY, SAMPLES, WEIGHTS, checkpoint_epoch, claim_folder
 from glf_minimal.storage import read_json, read_tensors, write_tensors
 
+SCHEDULES, STOPS = ("constant", "cosine", "halve"), (2, 8, 19, 28)
+# All of a plain model; of the others every schedule and every stop once.
+CASES = [(Interrupted, *pair) for pair in itertools.product(SCHEDULES, STOPS)]
+CASES += [
+    (kind, SCHEDULES[(i + j) % 3], stop)
+    for i, kind in enumerate((Noisy, TwoStages, "conv"))
+    for j, stop in enumerate(STOPS)
+]
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "halve"])
-@pytest.mark.parametrize("kind", [Interrupted, Noisy, TwoStages, "conv"])
-@pytest.mark.parametrize("stop_at", [2, 8, 19, 28])
+
+@pytest.mark.parametrize(("kind", "schedule", "stop_at"), CASES)
 def test_a_stopped_training_resumes_exactly(make_glf, some_digits, tmp_path, kind, schedule, stop_at):
     def make():
         return conv_glf(0, Interrupted) if kind == "conv" else make_glf(model=kind)

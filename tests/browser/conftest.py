@@ -18,6 +18,7 @@ def book(tmp_path_factory):
     Building takes less time than deciding soundly whether an older build is still the book.
     """
     if built := os.environ.get("BOOK_HTML"):
+        assert Path(built, "index.html").exists(), f"BOOK_HTML: no book in {built}"
         return Path(built).resolve()
     command = shutil.which("jupyter-book")
     if not command:

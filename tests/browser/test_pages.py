@@ -1,8 +1,12 @@
-"""Every page of the book in a browser without a network: complete, quiet, light, and as wide as a phone."""
+"""Every page of the book in a browser without a network: complete, quiet, light, as wide as a phone, accessible.
+
+A page is opened once for all the tests of it. Those under axe come last, as they change it.
+"""
 
 import re
 
 import pytest
+from accessibility import violations
 from browsing import DESKTOP, PHONE, visit
 
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg")
@@ -68,6 +72,24 @@ def test_phone_scrolls_in_one_direction(phone):
 def test_phone_is_quiet_too(phone):
     assert phone.complaints == []
     assert phone.failures == []
+
+
+@pytest.fixture(scope="module")
+def axe():
+    """The source of axe-core."""
+    return pytest.importorskip("axe_playwright_python.base", reason="axe-playwright-python is missing").AXE_SCRIPT
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_desktop_is_accessible(desktop, axe, scheme):
+    found = violations(desktop.page, axe, scheme)
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_phone_is_accessible(phone, axe, scheme):
+    found = violations(phone.page, axe, scheme)
+    assert not found, "\n".join(found)
 
 
 def test_book_opens_at_its_first_page_within_1_mb(browser, book):

@@ -1,11 +1,9 @@
-"""Every page under axe-core, the accessibility auditor: light and dark, desktop and phone.
+"""A page under axe-core, the accessibility auditor.
 
 A violation of impact "serious" or "critical" fails. axe takes half a minute for a chapter full of code when it looks at
 every coloured word; so repetitions are taken out first: of each kind of token of the code one is left per page, of the
 formulas three. Contrast is computed for one text of each combination of colours, size and kind on the page.
 """
-
-import pytest
 
 # (rule, selector that the element matches): why. What is wrong in the theme and cannot be mended by the book's style.
 EXCEPTIONS = {}
@@ -54,14 +52,8 @@ AUDIT = """async ({context, options}) => {
 OF_COLOUR = ["color-contrast", "link-in-text-block"]
 
 
-@pytest.fixture(scope="module")
-def axe():
-    """The source of axe-core."""
-    return pytest.importorskip("axe_playwright_python.base", reason="axe-playwright-python is missing").AXE_SCRIPT
-
-
 def violations(page, axe, scheme):
-    """What axe finds: in light mode everything, in dark mode what depends on colours."""
+    """What axe (its source) finds: in light mode everything, in dark mode what depends on colours. Changes the page."""
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     page.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
     if not page.evaluate("typeof axe !== 'undefined'"):
@@ -76,15 +68,3 @@ def violations(page, axe, scheme):
     for rule, selector in EXCEPTIONS:
         found = [f for f in found if f["rule"] != rule or not page.evaluate(excepted, [selector, f["target"]])]
     return [f["text"] for f in found]
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_desktop(desktop, axe, scheme):
-    found = violations(desktop.page, axe, scheme)
-    assert not found, "\n".join(found)
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_phone(phone, axe, scheme):
-    found = violations(phone.page, axe, scheme)
-    assert not found, "\n".join(found)
