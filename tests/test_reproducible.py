@@ -190,10 +190,13 @@ def test_the_callers_state_is_left_alone(action, tmp_path, data_root, run_of_dig
     """Called twice: what an import of another package does, it does once. In between, a state that no seed gives."""
     context = {"tmp_path": tmp_path, "root": data_root, "run": run_of_digits, "records": records}
     ACTIONS[action](context)
-    threads = torch.get_num_threads()
-    with torch.random.fork_rng([]), warnings.catch_warnings(), mpl.rc_context({"figure.dpi": 77, "image.cmap": "jet"}):
+    threads, matmul = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    with torch.random.fork_rng([]), warnings.catch_warnings(), mpl.rc_context(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
+        mpl.rcdefaults()  # what the first call may have left behind
+        mpl.rcParams.update({"figure.dpi": 77, "image.cmap": "jet"})
         torch.set_num_threads(2)
+        torch.set_float32_matmul_precision("medium")
         torch.manual_seed(987654321)
         for draw in (torch.rand, np.random.rand):
             draw(5)
@@ -202,6 +205,7 @@ def test_the_callers_state_is_left_alone(action, tmp_path, data_root, run_of_dig
         ACTIONS[action](context)
         after = global_state()
     torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision(matmul)
     assert [name for name in before if before[name] != after[name]] == []
 
 
