@@ -35,10 +35,13 @@ def _share(met: list[bool], planned: int) -> str:
     return PARTLY if 2 * sum(met) >= len(met) else NOT_SUPPORTED
 
 
-def _alike(results: str | Path, experiment: Experiment, data: str, like: str = "glf") -> dict[str, RecordedRow]:
-    """Those rows that were run in full, or reduced, as the row ``like`` was, and on the same images; of them, the seeds
-    that all have."""
-    rows = {name: row for name, row in read_rows(results, experiment, data).items() if row.finished}
+def _alike(
+    results: str | Path, experiment: Experiment, data: str, like: str = "glf", of: tuple[str, ...] = ()
+) -> dict[str, RecordedRow]:
+    """Those rows (of some, or of all) that were run in full, or reduced, as the row ``like`` was, and on the same
+    images; of them, the seeds that all have."""
+    every = read_rows(results, experiment, data)
+    rows = {name: row for name, row in every.items() if row.finished and name in (of or every)}
     how = (rows[like].reductions, rows[like].images) if like in rows else None
     alike = {name: row for name, row in rows.items() if (row.reductions, row.images) == how}
     seeds = common_seeds(alike.values())
@@ -208,16 +211,13 @@ def flowae_report(results: str | Path) -> Judgement:
 
 def clear_or_varied(results: str | Path) -> Judgement:
     """Clarity as precision, the share of samples that lie among real images; variety as recall, the reverse."""
-    rows = _alike(results, plan.FLOWAE_REPORT, "mnist", "flowae")
+    rows = _alike(results, plan.FLOWAE_REPORT, "mnist", "flowae", of=("flowae", "vae", "aae"))
     if not {"vae", "aae"} <= rows.keys():
         return Judgement(NOT_TESTED)
-    (vae_clear, vae_varied), (aae_clear, aae_varied) = (
-        [rows[name].mean("classifier", measure) for measure in ("precision", "recall")] for name in ("vae", "aae")
-    )
-    numbers = (
-        f"precision {aae_clear:.2f} of the AAE, {vae_clear:.2f} of the VAE; recall {aae_varied:.2f}, {vae_varied:.2f}"
-    )
-    return _made([aae_clear > vae_clear, aae_varied < vae_varied], 2, [f"{_report_extent(rows)}: {numbers}"])
+    aae, vae = ({m: rows[name].values("classifier", m) for m in ("precision", "recall")} for name in ("aae", "vae"))
+    numbers = "; ".join(f"{m} {number(aae[m])} of the AAE, {number(vae[m])} of the VAE" for m in aae)
+    clearer, more_varied = (statistics.mean(aae[m]) > statistics.mean(vae[m]) for m in aae)
+    return _made([clearer, not more_varied], 2, [f"{_report_extent(rows)}: {numbers}"])
 
 
 def compact_clusters(results: str | Path) -> Judgement:
