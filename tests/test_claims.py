@@ -114,6 +114,10 @@ def test_verdicts_on_the_reports_remarks(records):
     for precision, recall, expected in ((0.8, 0.7, "supported"), (0.6, 0.7, "partly"), (0.6, 0.9, "not supported")):
         results = records("flowae-report", "aae", fcd=1.0, precision=precision, recall=recall)
         assert verdict(rules.clear_or_varied, results) == expected
+    records("flowae-report", "advae", fcd=1.0)  # has the first seed alone, and takes the others none of theirs
+    for row, precision, recall in (("flowae", 0.9, 0.9), ("vae", 0.7, 0.8), ("aae", 0.9, 0.1)):
+        records("flowae-report", row, seed=1, fcd=1.0, precision=precision, recall=recall)
+    assert verdict(rules.clear_or_varied, results) == "supported"
     assert verdict(rules.compact_clusters, results) == "not tested"
 
     def write_map(row, spread):
