@@ -257,6 +257,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path, data_root):
         path: read_csv(path)[: checkpoint_epoch(path.parent)] for path in (tmp_path / "runs").glob("*/history.csv")
     }
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].split()[0] in "12"
     assert "recorded now" in done.stdout.splitlines()[-1]
     for path, rows in finished.items():
         assert read_csv(path)[: len(rows)] == rows  # seconds and all: these epochs were not trained again
