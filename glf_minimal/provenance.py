@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -16,10 +17,8 @@ def versions() -> dict[str, str]:
 
     found = {"python": platform.python_version(), "glf_minimal": __version__}
     for name in LIBRARIES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 
@@ -39,13 +38,15 @@ def git_commit() -> str | None:
 
 
 def hardware(device: torch.device) -> str:
-    """The GPU's name, or the CPU's and how many threads torch uses on it."""
+    """The GPU's name; or the CPU's, its family and model where the system tells, and how many threads torch uses."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "mps":
         return "Apple GPU"
     cpu_info = Path("/proc/cpuinfo")
     lines = cpu_info.read_text().splitlines() if cpu_info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    cpu = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    # Clouds shorten names: one may stand for processors of very different speed.
+    kind = [f"{name.removeprefix('cpu ')} {cpu[name]}" for name in ("cpu family", "model") if name in cpu]
     threads = torch.get_num_threads()
-    return f"{names[0] if names else platform.processor()}, {threads} thread{'s' if threads > 1 else ''}"
+    return f"{' '.join([cpu.get('model name', platform.processor()), *kind])}, {threads} thread{'s' * (threads > 1)}"
