@@ -154,19 +154,21 @@ def over_beta(results: str | Path, experiment: Experiment, terms: dict[str, str]
 def ablations(results: str | Path):
     """FCD of every row of the ablations, a panel a question."""
     recorded = read_rows(results, plan.ABLATIONS, "mnist")
-    run = {name: [row for row in rows if recorded[row.name]] for name, (_, rows) in plan.ABLATION_GROUPS.items()}
-    run = {name: rows for name, rows in run.items() if len(rows) > 1}  # something to compare with the base
+    run = {title: [row for row in rows if recorded[row.name]] for title, rows in plan.ABLATION_GROUPS.values()}
+    run = {title: rows for title, rows in run.items() if len(rows) > 1}  # something to compare with the base
     if not run:
         return _empty(plan.ABLATIONS)
     figure, axes = panels(len(run), width=3.6, height=2.2)
-    for axis, (name, rows) in zip(axes, run.items(), strict=True):
+    for axis, (title, rows) in zip(axes, run.items(), strict=True):
         values = [recorded[row.name].values("classifier", "fcd") for row in rows]
         for place, (row, distances) in enumerate(zip(rows, values, strict=True)):
-            colour = COLOURS[1 if row.name == "base" else 0]
-            axis.plot(distances, [place] * len(distances), "o", color=colour, alpha=0.7)
+            axis.plot(distances, [place] * len(distances), "o", color=COLOURS[row.name == "base"], alpha=0.7)
         axis.set_yticks(range(len(rows)), [row.title for row in rows], fontsize="small")
-        axis.set(title=name.replace("-", " "), xlabel="FCD", ylim=(len(rows) - 0.5, -0.5))
-        axis.set_xlim(0, 1.1 * max((max(distances) for distances in values if distances), default=1.0))
+        known = [distance for distances in values for distance in distances] or [1.0]
+        axis.set(title=fill(title, 28), xlabel="FCD", xlim=(0, 1.1 * max(known)), ylim=(len(rows) - 0.5, -0.5))
+        if max(known) > 20 * min(known):  # the largest would press the others together
+            axis.set(xscale="log", xlim=(min(known) / 1.2, 1.2 * max(known)))
+            axis.xaxis.set_major_formatter("{x:g}")
     return figure
 
 

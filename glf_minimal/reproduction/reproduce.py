@@ -50,11 +50,10 @@ def is_recorded(cell: Cell, results: Path, fid: bool = False) -> bool:
     classified = isinstance(record["metrics"]["classifier"], dict)
     curve = not (wanted["train"]["snapshots"] and classified and not cell.row.real) or "curve" in record
     digest = record["classifier"].get("sha256") if classified else None  # older records do not say
-    if digest and digest != classifier_digest(cell.data):
-        return False  # another classifier has taken the place of the one that measured it
+    same_judge = not digest or digest == classifier_digest(cell.data)
     measured = not fid or isinstance(record["metrics"]["inception"], dict)
     whole = all(extra.exists() for extra in cell.extras(results).values())
-    return record["protocol"] == protocol and curve and measured and whole
+    return record["protocol"] == protocol and same_judge and curve and measured and whole
 
 
 def reproduce(
@@ -98,9 +97,8 @@ def reproduce(
                         counts["recorded now"] += 1
                         continue
             counts["recorded before"] += 1
-            larger = not cell.row.real and differing(
-                read_record(cell.record(results))["settings"], cell.recipe.settings()
-            )
+            settings = read_record(cell.record(results))["settings"]
+            larger = not cell.row.real and differing(settings, cell.recipe.settings())
             say(f"{name}: recorded{LARGER if larger else ''}")
         except Timeout:
             counts["worked on by another process"] += 1
