@@ -132,6 +132,18 @@ def test_seconds_of_a_cpu_and_of_a_gpu_share_no_axis(records):
     assert table.notes[1].endswith("compare. Timed on one machine, as far as the records tell: (VAE).")
 
 
+def test_seconds_of_two_machines_share_no_axis(records):
+    results = records("table-1", "glf", fcd=6.0, curve=curve(9, 6))
+    records("table-1", "vae", fcd=6.0, curve=curve(9, 6))
+    axes = ["epochs", "seconds of training"]
+    assert [axis.get_xlabel() for axis in FIGURES["convergence-mnist"](results).axes] == axes
+    path = results / "table-1" / "mnist" / "vae" / "seed-0.json"
+    record = read_json(path)
+    record["training"]["hardware"] = "Some faster CPU, 1 thread"
+    write_json(path, record)
+    assert [axis.get_xlabel() for axis in FIGURES["convergence-mnist"](results).axes] == axes[:1]
+
+
 def test_a_run_that_diverged_at_once(records):
     """It has no history, and no level was reached by all seeds."""
     results = records("slide-deck", "vae", recon=1.0)

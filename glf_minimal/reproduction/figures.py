@@ -77,12 +77,12 @@ def flowae_report_tsne(results: str | Path):
 
 
 def convergence(results: str | Path, data: str):
-    """FCD over epochs and over seconds of training; every seed a line, a two-stage model from its second stage on."""
+    """FCD over epochs and, on one machine, over seconds; a line a seed, two-stage models from the second stage on."""
     rows = read_rows(results, plan.CONVERGENCE, data).values()
     if not any(row.curves for row in rows):
         return _empty(plan.CONVERGENCE)
-    clocks = {row.clock for row in rows if row.clock}  # seconds of a CPU and of a GPU do not compare
-    figure, axes = panels(2 if len(clocks) == 1 else 1, width=4.6, height=3.4)
+    machines = {frozenset(row.machines) for row in rows if row.clock}  # seconds of two machines do not compare
+    figure, axes = panels(2 if len(machines) == 1 else 1, width=4.6, height=3.4)
     for axis, x in zip(axes, ("epochs", "seconds of training"), strict=False):
         for colour, row in zip(COLOURS, rows, strict=False):
             key = "epoch" if x == "epochs" else row.clock
