@@ -93,6 +93,10 @@ def test_verdicts_on_beta_and_on_the_companions(records):
         for row, fcd in zip(("flowae", "advae", "aae", "vae"), order, strict=True):
             results = records("flowae-report", row, fcd=fcd)
         assert rules.flowae_report(results)[::2] == expected
+    records("flowae-report", "advae-gan", fcd=1.0)  # is not in the report, so its seeds do not matter
+    for row in ("flowae", "advae", "aae", "vae"):
+        records("flowae-report", row, 1, fcd=1.0)
+    assert "50 epochs, 2 seeds" in rules.flowae_report(results).evidence
 
 
 def test_beta_need_not_come_nearer_than_seeds_of_glf_are_to_each_other(records):

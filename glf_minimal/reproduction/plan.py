@@ -86,7 +86,8 @@ CONVERGENCE = Experiment(
     records=TABLE_1.name,
 )
 
-# Of Fig. 3 the sources give 1 and 10, the authors' code 400; 100 is second-hand, 50 unverified.
+# Of Figs. 3 and 4: 1 and 10 from the caption of Fig. 4, 400 the default of the authors' code, 100 second-hand, 50 from
+# memory.
 BETAS = (1, 10, 50, 100, 400)
 
 

@@ -18,7 +18,7 @@ class Published:
     Args:
         value: the number.
         status: READ in the source, SECOND_HAND or RECALLED.
-        sd: its standard deviation over seeds, where one was published.
+        sd: what is printed after its ±, if anything; over what it was taken is not known.
     """
 
     value: float

@@ -202,8 +202,8 @@ def slide_deck(results: str | Path) -> Judgement:
 
 
 def flowae_report(results: str | Path) -> Judgement:
-    rows = _alike(results, plan.FLOWAE_REPORT, "mnist", "flowae")
     reported = {name: value.value for name, value in published.FLOWAE_REPORT.items() if name != "real"}
+    rows = _alike(results, plan.FLOWAE_REPORT, "mnist", "flowae", of=tuple(reported))
     pairs = list(combinations(sorted(reported, key=reported.get), 2))
     met = [rows[a].fcd < rows[b].fcd for a, b in pairs if {a, b} <= rows.keys()]
     return _made(met, len(pairs), [f"{_report_extent(rows)}: {_ranked(rows, reported)}"] if met else [])
@@ -225,7 +225,7 @@ def compact_clusters(results: str | Path) -> Judgement:
     from sklearn.metrics import silhouette_score
 
     folder, silhouettes = Path(results) / plan.FLOWAE_REPORT.folder / "mnist", []
-    rows = _alike(results, plan.FLOWAE_REPORT, "mnist", "flowae")
+    rows = _alike(results, plan.FLOWAE_REPORT, "mnist", "flowae", of=("flowae", "vae"))
     for path in (folder / name / "seed-0-map.csv" for name in ("flowae", "vae")):
         if not path.exists() or not rows:
             return Judgement(NOT_TESTED)
