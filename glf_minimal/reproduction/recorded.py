@@ -166,17 +166,13 @@ def _alike(records: list[dict], row: Row) -> tuple[dict, ...]:
     protocol = asdict(replace(Protocol(), **row.protocol))
     del protocol["binarize"]  # which follows from the settings
     for record in records:
-        if any(record["protocol"].get(name, value) != value for name, value in protocol.items()):
-            continue
-        groups.setdefault(json.dumps(reductions(record, row), sort_keys=True), []).append(record)
-    if not groups:
-        return ()
+        if all(record["protocol"].get(name, value) == value for name, value in protocol.items()):
+            groups.setdefault(json.dumps(reductions(record, row), sort_keys=True), []).append(record)
 
-    def rank(reduced: str) -> tuple:
-        first = groups[reduced][0]
-        return reduced == "{}", first["settings"]["train"]["epochs"], len(groups[reduced])
+    def rank(same: list[dict]) -> tuple:
+        return not reductions(same[0], row), same[0]["settings"]["train"]["epochs"], len(same)
 
-    return tuple(groups[max(groups, key=rank)])
+    return tuple(max(groups.values(), key=rank, default=()))
 
 
 def common_seeds(rows: Iterable[RecordedRow]) -> set[int]:
