@@ -50,7 +50,7 @@ def is_recorded(cell: Cell, results: Path, fid: bool = False) -> bool:
     classified = isinstance(record["metrics"]["classifier"], dict)
     curve = not (wanted["train"]["snapshots"] and classified and not cell.row.real) or "curve" in record
     digest = record["classifier"].get("sha256") if classified else None  # older records do not say
-    same_judge = not digest or digest == classifier_digest(cell.data)
+    same_judge = not digest or digest == classifier_digest(cell.data)  # else another classifier has taken its place
     measured = not fid or isinstance(record["metrics"]["inception"], dict)
     whole = all(extra.exists() for extra in cell.extras(results).values())
     return record["protocol"] == protocol and same_judge and curve and measured and whole
