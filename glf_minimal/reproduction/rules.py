@@ -58,8 +58,7 @@ def _made(met: list[bool], planned: int, evidence: list[str]) -> Judgement:
 def _clearly_lower(one: RecordedRow, other: RecordedRow, metric: str = "fcd") -> bool:
     """Whether the mean of ``one`` is below that of ``other``: of several seeds each, by over two standard errors."""
     a, b = (row.values("classifier", metric) for row in (one, other))
-    several = min(len(a), len(b)) > 1
-    error = sum(statistics.variance(values) / len(values) for values in (a, b)) ** 0.5 if several else 0.0
+    error = sum(statistics.variance(v) / len(v) for v in (a, b)) ** 0.5 if min(len(a), len(b)) > 1 else 0.0
     return statistics.mean(b) - statistics.mean(a) > 2 * error
 
 
@@ -269,7 +268,8 @@ def divergence(results: str | Path) -> Judgement:
         like = (row.reductions, row.images)
         error, glf = (one.test_error if (one.reductions, one.images) == like else None for one in (row, rows["glf"]))
         above = bool(row.diverged) or (None not in (error, glf) and error > 2 * glf)
-        met += [above] if above or None not in (error, glf) else []
+        if above or None not in (error, glf):
+            met.append(above)
         last, end = row.records[0]["training"]["last"], "diverged, NaN or infinite"
         if not row.diverged and None not in (error, glf):
             trained = rows["glf"].records[0]["training"]["last"]["recon"]
