@@ -41,21 +41,28 @@ class ResidualBlock(nn.Module):
         return F.relu(self.body(x) + self.shortcut(x))
 
 
+def _residual_stage(inputs: int, outputs: int, stride: int, blocks: int) -> list[ResidualBlock]:
+    """Residual blocks in a row, of which the first changes the channels and the size."""
+    others = [ResidualBlock(outputs, outputs, 1) for _ in range(blocks - 1)]
+    return [ResidualBlock(inputs, outputs, stride), *others]
+
+
 class Classifier(Trainable):
-    """A residual network of three blocks.
+    """A residual network of three stages.
 
     Args:
         image_shape: (C, H, W) of the images.
         classes: how many classes, or, for binary attributes, how many attributes.
-        width: channels of the first block; the next two have twice and four times as many.
+        width: channels of the first stage; the next two have twice and four times as many.
         stride: of the first convolution.
         attributes: labels are (N, classes) binary attributes instead of (N,) classes.
         zoom: training images are enlarged by up to this factor,
         shift: moved by up to this fraction of their side,
-        flip: and mirrored half of the time.
+        flip: mirrored half of the time,
+        crop: and moved by up to so many whole pixels; what comes in from outside is black.
+        blocks: residual blocks of each stage.
+        weight_decay: Adam's, of all weights.
     """
-
-    stages = (Stage("classifier", (Update({"body": Adam(), "head": Adam()}, inputs=("images", "labels")),)),)
 
     def __init__(
         self,
@@ -67,16 +74,27 @@ class Classifier(Trainable):
         zoom: float = 1.0,
         shift: float = 0.0,
         flip: bool = False,
+        crop: int = 0,
+        blocks: int = 1,
+        weight_decay: float = 0.0,
     ):
         super().__init__()
-        self.attributes, self.zoom, self.shift, self.flip = attributes, zoom, shift, flip
+        if blocks < 1 or crop < 0:
+            raise ValueError(f"expected blocks >= 1 and crop >= 0, got {blocks} and {crop}")
+        self.attributes = attributes
+        self.zoom = zoom
+        self.shift = shift
+        self.flip = flip
+        self.crop = crop
+        adam = Adam(weight_decay=weight_decay)
+        update = Update({"body": adam, "head": adam}, inputs=("images", "labels"))
+        self.stages = (Stage("classifier", (update,)),)
+        stages = ((width, width, 1), (width, 2 * width, 2), (2 * width, 4 * width, 2))
         self.body = nn.Sequential(
             nn.Conv2d(image_shape[0], width, 3, stride, padding=1, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(),
-            ResidualBlock(width, width, 1),
-            ResidualBlock(width, 2 * width, 2),
-            ResidualBlock(2 * width, 4 * width, 2),
+            *(block for stage in stages for block in _residual_stage(*stage, blocks)),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
         )
@@ -105,7 +123,9 @@ class Classifier(Trainable):
         return (logits > 0) == (labels > 0) if self.attributes else logits.argmax(1) == labels
 
     def augment(self, x: Tensor) -> Tensor:
-        """Zoom, shift and mirror each image at random; nothing moves where all three are off."""
+        """Crop, zoom, shift and mirror each image at random; nothing moves where all of it is off."""
+        if self.crop:
+            x = _random_crops(x, self.crop)
         if self.zoom == 1 and self.shift == 0 and not self.flip:
             return x
         n, like = len(x), {"device": x.device, "dtype": x.dtype}
@@ -122,6 +142,17 @@ class Classifier(Trainable):
         self.eval()
         right = torch.cat([self.correct(self.head(self(x)), labels).cpu() for x, labels in images])
         return right.double().mean().item()
+
+
+def _random_crops(x: Tensor, pixels: int) -> Tensor:
+    """Move each image (N, C, H, W) by up to ``pixels`` whole pixels in either direction, black coming in."""
+    n, _, height, width = x.shape
+    padded = F.pad(x, 4 * [pixels])
+    top, left = torch.randint(2 * pixels + 1, (2, n, 1), device=x.device)
+    rows = (top + torch.arange(height, device=x.device))[:, :, None]
+    columns = (left + torch.arange(width, device=x.device))[:, None, :]
+    images = torch.arange(n, device=x.device)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[images, rows, columns].permute(0, 3, 1, 2)
 
 
 def classifier_path(data: str) -> Path:

@@ -9,7 +9,14 @@ import torch
 
 from glf_minimal import TrainConfig, classifiers, fit, load_dataset
 from glf_minimal.catalogue import get_recipe
-from glf_minimal.classifiers import WEIGHTS_FOLDER, Classifier, classifier_path, load_classifier, save_classifier
+from glf_minimal.classifiers import (
+    WEIGHTS_FOLDER,
+    Classifier,
+    ResidualBlock,
+    classifier_path,
+    load_classifier,
+    save_classifier,
+)
 from glf_minimal.cli import _parse_settings
 from glf_minimal.data import SHAPES, ImageDataset
 from glf_minimal.errors import DataError, MetricError, RunError
@@ -243,3 +250,19 @@ def test_labels_that_do_not_fit_are_named(digits):
         make(classes=3, attributes=True).losses(digits.batch(slice(6)), digits.labels[:6])
     with pytest.raises(DataError, match="Classifier trains on labels, which this data does not have"):
         fit(make(), ImageDataset(digits.pixels[:64]), TrainConfig(epochs=1, progress=False, device="cpu"))
+
+
+def test_crops_move_images_by_whole_pixels_and_let_black_in():
+    image = torch.arange(1.0, 26.0).view(1, 1, 5, 5)
+    moved = Classifier((1, 5, 5), width=2, crop=2).augment(image.repeat(200, 1, 1, 1))
+    padded = torch.nn.functional.pad(image, (2, 2, 2, 2))
+    possible = [padded[..., i : i + 5, j : j + 5] for i in range(5) for j in range(5)]
+    found = {next(k for k, crop in enumerate(possible) if torch.equal(m[None], crop)) for m in moved}
+    assert len(found) > 20  # of 25
+
+
+def test_each_stage_has_as_many_blocks_as_asked_for():
+    deeper, shallow = (sum(isinstance(m, ResidualBlock) for m in Classifier((1, 8, 8), blocks=b).body) for b in (2, 1))
+    assert (deeper, shallow) == (6, 3)
+    with pytest.raises(ValueError, match="blocks >= 1"):
+        Classifier((1, 8, 8), blocks=0)
