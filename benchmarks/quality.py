@@ -55,7 +55,7 @@ LIKE_HERE = ("torch", "torchvision", "numpy", "scipy", "scikit-learn")
 def python_of(environment: Path) -> Path:
     """The Python of pythae's environment, which is made where it is missing or incomplete."""
     python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
-    check = [python, "-c", "import pythae, glf_minimal.experiments"]
+    check = [python, "-c", "import pythae, glf_minimal.recipes"]
     if python.exists() and subprocess.run(check, cwd=ROOT, capture_output=True).returncode == 0:
         return python.absolute()
     same = [f"{name}=={version(name).partition('+')[0]}" for name in LIKE_HERE]

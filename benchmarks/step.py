@@ -2,8 +2,8 @@
 under it.
 
 The contenders run the step of ``glf_minimal.training.loop`` itself. "floor" is the time that the
-step's matrix products and convolutions take alone, in the same precision and layout; nothing that trains
-these networks with the same library calls can be faster.
+step's matrix products and convolutions take alone, in the same precision and layout; nothing that
+trains these networks with the same library calls can be faster.
 """
 
 from collections.abc import Callable

@@ -252,9 +252,7 @@ def evaluate(
         typer.Option(help="Where data is cached.", show_default="$GLF_DATA or data/cache"),
     ] = None,
 ) -> None:
-    """Measure a finished run, and print the numbers with their protocol; of a classifier, its test
-    accuracy.
-    """
+    """Measure a finished run, and print its numbers and protocol; of a classifier, its accuracy."""
     from glf_minimal.evaluation.evaluate import Protocol
     from glf_minimal.evaluation.features import InceptionFeatures
     from glf_minimal.recipes.judge import evaluate_classifier, is_classifier
@@ -333,9 +331,7 @@ def reproduce(
     ] = False,
     progress: Annotated[bool, typer.Option(help="Show a progress bar for each training.")] = True,
 ) -> None:
-    """Make the records behind a table or figure that are missing; stopped, the same command goes
-    on.
-    """
+    """Make the records that a table or figure lacks; stopped, the same command goes on."""
     from glf_minimal.evaluation.features import InceptionFeatures
     from glf_minimal.reproduction import EXPERIMENTS, get_experiment, is_recorded, make_cells
     from glf_minimal.reproduction import reproduce as fill
