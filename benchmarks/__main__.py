@@ -8,7 +8,7 @@ import typer
 
 from benchmarks import flow, loading, parallel, report, scale, scoring, step
 from benchmarks.compare import Contender, measure, save
-from glf_minimal.config import uses_bf16
+from glf_minimal.training.settings import uses_bf16
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 Threads = Annotated[int, typer.Option(help="threads of each contender")]
@@ -16,7 +16,9 @@ Device = Annotated[str, typer.Option(help="cpu or cuda")]
 Repeats = Annotated[int, typer.Option(help="times that every contender has its turn")]
 
 
-def _run(name: str, groups: dict[str, list[Contender]], repeats: int, threads: int, device: str) -> None:
+def _run(
+    name: str, groups: dict[str, list[Contender]], repeats: int, threads: int, device: str
+) -> None:
     """Measure each group of contenders, save all of them together, and show the table."""
     content = {"repeats": repeats, "groups": {}}
     for group, contenders in groups.items():
@@ -27,7 +29,9 @@ def _run(name: str, groups: dict[str, list[Contender]], repeats: int, threads: i
 
 
 def _has_bf16(device: str) -> bool:
-    """Without bf16 instructions a CPU is more than ten times slower with it, which nobody needs to see timed."""
+    """Without bf16 instructions a CPU is more than ten times slower with it, which nobody needs to
+    see timed.
+    """
     return uses_bf16("auto", torch.device(device))
 
 
@@ -35,25 +39,33 @@ def _has_bf16(device: str) -> bool:
 def flow_(threads: Threads = 1, device: Device = "cpu", repeats: Repeats = 11) -> None:
     """Training steps and samples of the same flow in five libraries."""
     tasks = [(task, batch) for task in ("train", "sample") for batch in (256, 4096)]
-    groups = {f"{task}, batch {n}": flow.contenders(task, n, _has_bf16(device)) for task, n in tasks}
+    groups = {
+        f"{task}, batch {n}": flow.contenders(task, n, _has_bf16(device)) for task, n in tasks
+    }
     _run("flow", groups, repeats, threads, device)
 
 
 @app.command("step")
 def step_(threads: Threads = 1, device: Device = "cpu", repeats: Repeats = 7) -> None:
-    """GLF's training step in the paper's networks, and the floor under it; in bf16 where the hardware has it."""
+    """GLF's training step in the paper's networks, and the floor under it; in bf16 where the
+    hardware has it.
+    """
     groups = {data: step.contenders(data, device, _has_bf16(device)) for data in step.SHAPES}
     _run("step", groups, repeats, threads, device)
 
 
 @app.command("loading")
-def loading_(threads: Threads = 1, device: Device = "cpu", repeats: Repeats = 5, data: str = "mnist") -> None:
+def loading_(
+    threads: Threads = 1, device: Device = "cpu", repeats: Repeats = 5, data: str = "mnist"
+) -> None:
     """An epoch of batches, against torchvision with DataLoader."""
     _run("loading", {data: loading.contenders(data)}, repeats, threads, device)
 
 
 @app.command("scoring")
-def scoring_(threads: Threads = 1, device: Device = "cpu", repeats: Repeats = 3, samples: int = 10_000) -> None:
+def scoring_(
+    threads: Threads = 1, device: Device = "cpu", repeats: Repeats = 3, samples: int = 10_000
+) -> None:
     """Samples generated and scored: time and memory."""
     _run("scoring", {f"{samples:,} samples": scoring.contenders(samples)}, repeats, threads, device)
 
@@ -81,7 +93,7 @@ def report_() -> None:
 
 @app.command("all")
 def all_(threads: Threads = 1, device: Device = "cpu") -> None:
-    """Everything but the time to quality, which trains for an hour (python -m benchmarks.quality)."""
+    """Everything but the time to quality (python -m benchmarks.quality), which takes an hour."""
     for command in (flow_, step_, scoring_, scale_):
         command(threads=threads, device=device)
     loading_(threads=threads, device=device)

@@ -1,9 +1,10 @@
-"""The frame of every comparison: contenders take turns on one machine, each in a process of its own.
+"""The frame of every comparison: contenders take turns on one machine, each in a process of its
+own.
 
-A contender is a function that sets something up and returns the work to be timed, named "module:function" with
-arguments. Each gets a process, started once; then, repeat after repeat, all of them do their work in turn while the
-others wait. What the machine does besides hits all of them alike, and the ratio of two contenders is taken within a
-repeat.
+A contender is a function that sets something up and returns the work to be timed, named
+"module:function" with arguments. Each gets a process, started once; then, repeat after repeat, all
+of them do their work in turn while the others wait. What the machine does besides hits all of them
+alike, and the ratio of two contenders is taken within a repeat.
 """
 
 import importlib
@@ -22,12 +23,24 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("torch", "torchvision", "FrEIA", "nflows", "normflows", "zuko", "accelerate", "numpy", "scipy")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "FrEIA",
+    "nflows",
+    "normflows",
+    "zuko",
+    "accelerate",
+    "numpy",
+    "scipy",
+)
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to do the work: a function "module:function" of this package, and what it is called with."""
+    """One way to do the work: a function "module:function" of this package, and what it is called
+    with.
+    """
 
     name: str
     function: str
@@ -39,7 +52,12 @@ class Process:
 
     def __init__(self, contender: Contender, threads: int, device: str):
         self.contender = contender
-        order = {"function": contender.function, "arguments": contender.arguments, "threads": threads, "device": device}
+        order = {
+            "function": contender.function,
+            "arguments": contender.arguments,
+            "threads": threads,
+            "device": device,
+        }
         # Waiting threads sleep: the process whose turn it is has the cores for itself.
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
         self.process = subprocess.Popen(
@@ -68,11 +86,14 @@ class Process:
         self.process.wait(timeout=60)
 
 
-def measure(contenders: list[Contender], repeats: int, threads: int, device: str = "cpu") -> list[dict]:
-    """Time contenders in turn; one row each, in their order. Ratios are to the first one: above 1 is slower than it.
+def measure(
+    contenders: list[Contender], repeats: int, threads: int, device: str = "cpu"
+) -> list[dict]:
+    """Time contenders in turn; one row each, in their order. Ratios are to the first one: above 1
+    is slower than it.
 
-    ``seconds`` of a row is the median over the repeats, ``ratio`` the median of the repeats' ratios with its quartiles;
-    ``peak_mib`` is the most memory that the process had over its life.
+    ``seconds`` of a row is the median over the repeats, ``ratio`` the median of the repeats' ratios
+    with its quartiles; ``peak_mib`` is the most memory that the process had over its life.
     """
     processes = []
     try:
@@ -88,12 +109,21 @@ def measure(contenders: list[Contender], repeats: int, threads: int, device: str
             process.stop()
     rows = []
     for process, own in zip(processes, times, strict=True):
-        ratios = [mine["seconds"] / first["seconds"] for mine, first in zip(own, times[0], strict=True)]
+        ratios = [
+            mine["seconds"] / first["seconds"] for mine, first in zip(own, times[0], strict=True)
+        ]
         low, middle, high = statistics.quantiles(ratios, n=4) if repeats > 1 else 3 * ratios
         rows.append(
             {"name": process.contender.name, **process.facts}
-            | {"seconds": statistics.median(t["seconds"] for t in own), "all_seconds": [t["seconds"] for t in own]}
-            | {"ratio": middle, "ratio_quartiles": [low, high], "peak_mib": max(t["peak_mib"] for t in own)}
+            | {
+                "seconds": statistics.median(t["seconds"] for t in own),
+                "all_seconds": [t["seconds"] for t in own],
+            }
+            | {
+                "ratio": middle,
+                "ratio_quartiles": [low, high],
+                "peak_mib": max(t["peak_mib"] for t in own),
+            }
         )
     return rows
 
@@ -128,7 +158,9 @@ def main() -> None:
     setup = getattr(importlib.import_module(module), function)
     work = setup(device=order["device"], **order["arguments"])
     started = time.perf_counter()
-    for _ in range(3):  # the first call allocates and compiles; long work needs no more than that one
+    for _ in range(
+        3
+    ):  # the first call allocates and compiles; long work needs no more than that one
         if time.perf_counter() - started < 2:
             work()
     cuda = order["device"] == "cuda"
@@ -148,7 +180,9 @@ def main() -> None:
 def peak_mib() -> float:
     """The most memory that this process has had, in MiB."""
     status = Path("/proc/self/status")
-    if status.exists():  # Linux; its getrusage would count the memory of the process that started this one, too
+    if (
+        status.exists()
+    ):  # Linux; its getrusage would count the memory of the process that started this one, too
         return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 1024

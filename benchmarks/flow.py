@@ -1,9 +1,10 @@
-"""A flow of four two-sided affine couplings with random permutations, in this module and in four libraries.
+"""A flow of four two-sided affine couplings with random permutations, in this module and in four
+libraries.
 
-Every coupling has the same conditioner, a perceptron with two hidden layers of ``hidden`` units: one for scale and
-shift together ("joint"), or one each ("separate"). Each library has its own function for the scale and its own checks;
-those are part of what is compared. The step is the one of ``glf_minimal.training``: negative log-likelihood, backward,
-fused Adam.
+Every coupling has the same conditioner, a perceptron with two hidden layers of ``hidden`` units:
+one for scale and shift together ("joint"), or one each ("separate"). Each library has its own
+function for the scale and its own checks; those are part of what is compared. The step is the one
+of ``glf_minimal.training.loop``: negative log-likelihood, backward, fused Adam.
 """
 
 from collections.abc import Callable
@@ -19,14 +20,20 @@ BLOCKS = 4
 
 def mlp(inputs: int, outputs: int, hidden: int = 256) -> nn.Sequential:
     return nn.Sequential(
-        nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs)
+        nn.Linear(inputs, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, outputs),
     )
 
 
 def ours(dim: int, hidden: int, joint: bool = True) -> tuple[nn.Module, Callable, Callable]:
     from glf_minimal.flows import AffineCoupling, Flow, Permutation
 
-    layers = [(AffineCoupling(dim, hidden, joint=joint), Permutation(dim, seed)) for seed in range(BLOCKS)]
+    layers = [
+        (AffineCoupling(dim, hidden, joint=joint), Permutation(dim, seed)) for seed in range(BLOCKS)
+    ]
     flow = Flow([layer for pair in layers for layer in pair])
     return flow, flow.log_prob, flow.sample
 
@@ -46,7 +53,11 @@ def freia(dim: int, hidden: int, joint: bool = True) -> tuple[nn.Module, Callabl
         eps, log_det = flow(z)
         return normal.log_prob(eps).sum(1) + log_det
 
-    return flow, log_prob, lambda n: flow(torch.randn(n, dim, device=next(flow.parameters()).device), rev=True)[0]
+    return (
+        flow,
+        log_prob,
+        lambda n: flow(torch.randn(n, dim, device=next(flow.parameters()).device), rev=True)[0],
+    )
 
 
 def nflows(dim: int, hidden: int) -> tuple[nn.Module, Callable, Callable]:
@@ -62,7 +73,9 @@ def nflows(dim: int, hidden: int) -> tuple[nn.Module, Callable, Callable]:
     layers = []
     for _ in range(BLOCKS):
         for mask in (half, 1 - half):
-            layers.append(AffineCouplingTransform(mask, lambda i, o: Conditioner(*mlp(i, o, hidden))))
+            layers.append(
+                AffineCouplingTransform(mask, lambda i, o: Conditioner(*mlp(i, o, hidden)))
+            )
         layers.append(RandomPermutation(dim))
     flow = Flow(CompositeTransform(layers), StandardNormal([dim]))
     return flow, flow.log_prob, flow.sample
@@ -83,17 +96,34 @@ def normflows(dim: int, hidden: int) -> tuple[nn.Module, Callable, Callable]:
 def zuko(dim: int, hidden: int) -> tuple[nn.Module, Callable, Callable]:
     import zuko.flows
 
-    flow = zuko.flows.RealNVP(dim, transforms=2 * BLOCKS, randmask=True, hidden_features=(hidden, hidden))
+    flow = zuko.flows.RealNVP(
+        dim, transforms=2 * BLOCKS, randmask=True, hidden_features=(hidden, hidden)
+    )
     return flow, lambda z: flow().log_prob(z), lambda n: flow().sample((n,))
 
 
-LIBRARIES = {"glf_minimal": ours, "FrEIA": freia, "nflows": nflows, "normflows": normflows, "zuko": zuko}
+LIBRARIES = {
+    "glf_minimal": ours,
+    "FrEIA": freia,
+    "nflows": nflows,
+    "normflows": normflows,
+    "zuko": zuko,
+}
 
 
 def train(
-    library: str, batch: int, device: str, dim: int = 64, hidden: int = 256, steps: int = 20, mode: str = "", **settings
+    library: str,
+    batch: int,
+    device: str,
+    dim: int = 64,
+    hidden: int = 256,
+    steps: int = 20,
+    mode: str = "",
+    **settings,
 ) -> Callable[[], None]:
-    """``steps`` training steps. ``mode``: "", "bf16" (autocast), "compile", or "floor": the matrix products alone."""
+    """``steps`` training steps. ``mode``: "", "bf16" (autocast), "compile", or "floor": the matrix
+    products alone.
+    """
     flow, log_prob, _ = LIBRARIES[library](dim, hidden, **settings)
     flow = flow.to(device)
     optimizer = torch.optim.Adam(flow.parameters(), lr=1e-4, fused=True)
@@ -122,7 +152,13 @@ def train(
 
 
 def sample(
-    library: str, batch: int, device: str, dim: int = 64, hidden: int = 256, steps: int = 20, **settings
+    library: str,
+    batch: int,
+    device: str,
+    dim: int = 64,
+    hidden: int = 256,
+    steps: int = 20,
+    **settings,
 ) -> Callable[[], None]:
     """``steps`` times ``batch`` samples."""
     flow, _, draw = LIBRARIES[library](dim, hidden, **settings)
@@ -138,18 +174,23 @@ def sample(
 
 
 def contenders(task: str, batch: int, has_bf16: bool) -> list[Contender]:
-    """Everyone at one batch size; this module's, with one network for scale and shift, comes first."""
+    """Everyone at one batch size; first this module's, one network for scale and shift."""
     steps = {"steps": 20 if batch <= 256 else 3}
     function = f"benchmarks.flow:{task}"
     joint = {"glf_minimal": {}, "FrEIA (GLOW block)": {}, "nflows": {}, "normflows": {}, "zuko": {}}
-    separate = {"glf_minimal, separate networks": {"joint": False}, "FrEIA (RNVP block)": {"joint": False}}
+    separate = {
+        "glf_minimal, separate networks": {"joint": False},
+        "FrEIA (RNVP block)": {"joint": False},
+    }
     modes = {"floor": "its matrix products alone", "compile": "torch.compile"}
     if has_bf16:
         modes["bf16"] = "bf16 autocast"
     found = []
     for name, settings in (joint | separate).items():
         library = name.split(" (")[0].split(",")[0]
-        found.append(Contender(name, function, {"library": library, "batch": batch, **steps, **settings}))
+        found.append(
+            Contender(name, function, {"library": library, "batch": batch, **steps, **settings})
+        )
     if task == "train":
         for mode, what in modes.items():
             arguments = {"library": "glf_minimal", "batch": batch, **steps, "mode": mode}

@@ -1,4 +1,6 @@
-"""One epoch of batches: this module's data set against torchvision's MNIST behind torch's DataLoader."""
+"""One epoch of batches: this module's data set against torchvision's MNIST behind torch's
+DataLoader.
+"""
 
 import atexit
 import shutil
@@ -30,13 +32,19 @@ def ours(data: str, device: str) -> Callable[[], None]:
 
 
 def data_loader(data: str, device: str, workers: int = 0) -> Callable[[], None]:
-    """As in most examples: ToTensor on every picture, batches collated, ``workers`` processes that stay alive."""
+    """As in most examples: ToTensor on every picture, batches collated, ``workers`` processes that
+    stay alive.
+    """
     from torch.utils.data import DataLoader
     from torchvision import datasets, transforms
 
     folder = _mnist_files(data)
     dataset = datasets.MNIST(folder, train=True, transform=transforms.ToTensor())
-    more = {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": device == "cuda"}
+    more = {
+        "num_workers": workers,
+        "persistent_workers": workers > 0,
+        "pin_memory": device == "cuda",
+    }
     loader = DataLoader(dataset, BATCH, shuffle=True, drop_last=True, **more)
 
     def work() -> None:
@@ -48,7 +56,7 @@ def data_loader(data: str, device: str, workers: int = 0) -> Callable[[], None]:
 
 
 def _mnist_files(data: str) -> Path:
-    """The same images in MNIST's own files, where torchvision looks for them; deleted at the end."""
+    """The same images as MNIST's own files, where torchvision looks; deleted at the end."""
     from glf_minimal import load_dataset
 
     dataset = load_dataset(data)
@@ -58,7 +66,10 @@ def _mnist_files(data: str) -> Path:
     raw.mkdir(parents=True)
     images, labels = dataset.pixels.cpu().numpy(), dataset.labels.cpu().numpy()
     for prefix in ("train", "t10k"):
-        for name, array in {"images-idx3": images.reshape(len(images), 28, 28), "labels-idx1": labels}.items():
+        for name, array in {
+            "images-idx3": images.reshape(len(images), 28, 28),
+            "labels-idx1": labels,
+        }.items():
             header = np.array([0x0800 + array.ndim, *array.shape], dtype=">i4").tobytes()
             (raw / f"{prefix}-{name}-ubyte").write_bytes(header + array.astype(np.uint8).tobytes())
     return root
@@ -66,5 +77,8 @@ def _mnist_files(data: str) -> Path:
 
 def contenders(data: str) -> list[Contender]:
     loader = "benchmarks.loading:data_loader"
-    others = [Contender(f"DataLoader, {n} workers", loader, {"data": data, "workers": n}) for n in (0, 2, 4)]
+    others = [
+        Contender(f"DataLoader, {n} workers", loader, {"data": data, "workers": n})
+        for n in (0, 2, 4)
+    ]
     return [Contender("glf_minimal", "benchmarks.loading:ours", {"data": data}), *others]

@@ -1,11 +1,13 @@
-"""Time to quality: how many seconds of training until the samples are this good? `python -m benchmarks.quality`.
+"""Time to quality: how many seconds of training until the samples are this good? `python -m
+benchmarks.quality`.
 
-Our GLF and two-stage VAE, and two ways of pythae, train on MNIST with the same encoder and decoder, the same first
-weights (the VAE's encoder is one output wider), rate and batch size. After some epochs the watch stops, a sampler is
-fitted if there is one, 10,000 images are drawn and kept as bytes, and one scorer gives all of them the Fréchet
-classifier distance (FCD) to the test images. What a point costs is the training up to it and the fitting of its own
-sampler. Contenders run one after the other, each in a process of its own; what is compared is the time on the
-processor, which what else the machine does changes less than the time on the wall.
+Our GLF and two-stage VAE, and two ways of pythae, train on MNIST with the same encoder and decoder,
+the same first weights (the VAE's encoder is one output wider), rate and batch size. After some
+epochs the watch stops, a sampler is fitted if there is one, 10,000 images are drawn and kept as
+bytes, and one scorer gives all of them the Fréchet classifier distance (FCD) to the test images.
+What a point costs is the training up to it and the fitting of its own sampler. Contenders run one
+after the other, each in a process of its own; what is compared is the time on the processor, which
+what else the machine does changes less than the time on the wall.
 """
 
 import hashlib
@@ -25,14 +27,14 @@ from torch import Tensor, nn
 
 from benchmarks.quality_points import DONE, Protocol
 from benchmarks.report import made_with
-from glf_minimal.classifiers import load_classifier
 from glf_minimal.data import ImageDataset, load_dataset
-from glf_minimal.features import extract, image_batches
-from glf_minimal.frechet import bootstrap_standard_error, frechet_from_features
+from glf_minimal.evaluation.classifier import load_classifier
+from glf_minimal.evaluation.features import extract, image_batches
+from glf_minimal.evaluation.frechet import bootstrap_standard_error, frechet_from_features
+from glf_minimal.files import read_json, write_json
 from glf_minimal.plotting import use_style
 from glf_minimal.provenance import git_commit, hardware, versions
-from glf_minimal.runs import SNAPSHOT_EPOCHS
-from glf_minimal.storage import read_json, write_json
+from glf_minimal.training.folder import SNAPSHOT_EPOCHS
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results" / "quality.json"
@@ -44,8 +46,8 @@ CONTENDERS = {
     "pythae-ae-maf": ("pythae: AE, then MAF", "quality_pythae"),
     "pythae-rae-l2-gmm": ("pythae: RAE-L2, then mixture", "quality_pythae"),
 }
-# pythae's environment. Whatever the arithmetic rests on is of the version that runs here, so that it is no part of
-# the difference.
+# pythae's environment. Whatever the arithmetic rests on is of the version that runs here, so that
+# it is no part of the difference.
 PINS = ("pythae==0.1.2", "pydantic==2.14.3", "cloudpickle==3.1.2", "imageio==2.38.1")
 LIKE_HERE = ("torch", "torchvision", "numpy", "scipy", "scikit-learn")
 
@@ -53,13 +55,15 @@ LIKE_HERE = ("torch", "torchvision", "numpy", "scipy", "scikit-learn")
 def python_of(environment: Path) -> Path:
     """The Python of pythae's environment, which is made where it is missing or incomplete."""
     python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
-    check = [python, "-c", "import pythae, glf_minimal.experiments"]
+    check = [python, "-c", "import pythae, glf_minimal.recipes"]
     if python.exists() and subprocess.run(check, cwd=ROOT, capture_output=True).returncode == 0:
         return python.absolute()
     same = [f"{name}=={version(name).partition('+')[0]}" for name in LIKE_HERE]
     typer.echo(f"making pythae's environment in {environment}: {' '.join((*PINS, *same))}")
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *PINS, *same, "-e", ROOT], check=True)
+    subprocess.run(
+        [python, "-m", "pip", "install", "--quiet", *PINS, *same, "-e", ROOT], check=True
+    )
     return python.absolute()
 
 
@@ -70,18 +74,30 @@ def make(name: str, folder: Path, protocol: Protocol, python: str | Path) -> Non
     folder.mkdir(parents=True, exist_ok=True)
     module = f"benchmarks.{CONTENDERS[name][1]}"
     command = [python, "-m", module, name, folder.absolute(), json.dumps(asdict(protocol))]
-    threads = {f"{library}_NUM_THREADS": str(protocol.threads) for library in ("OMP", "MKL", "OPENBLAS")}
+    threads = {
+        f"{library}_NUM_THREADS": str(protocol.threads) for library in ("OMP", "MKL", "OPENBLAS")
+    }
     environment = os.environ | threads | {"CUDA_VISIBLE_DEVICES": ""}
     with open(folder / "log.txt", "w") as log:
-        code = subprocess.run(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT).returncode
+        code = subprocess.run(
+            command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+        ).returncode
     if code:
-        raise SystemExit(f"{name} failed; the end of {folder / 'log.txt'}:\n{(folder / 'log.txt').read_text()[-2000:]}")
+        raise SystemExit(
+            f"{name} failed; the end of "
+            f"{folder / 'log.txt'}:\n{(folder / 'log.txt').read_text()[-2000:]}"
+        )
 
 
 class Scorer:
     """FCD of images to the test images, the same for everybody."""
 
-    def __init__(self, data: str = "mnist", classifier: nn.Module | None = None, test: ImageDataset | None = None):
+    def __init__(
+        self,
+        data: str = "mnist",
+        classifier: nn.Module | None = None,
+        test: ImageDataset | None = None,
+    ):
         self.classifier, facts = (classifier, {}) if classifier else load_classifier(data)
         self.sha256 = facts.get("sha256")
         self.real = self.features((test or load_dataset(data, "test")).pixels)
@@ -90,7 +106,9 @@ class Scorer:
         return extract(self.classifier, image_batches(pixels, 500))
 
     def __call__(self, pixels: Tensor) -> dict[str, float]:
-        """uint8 images (N, C, H, W) -> FCD and the standard error that comes from the draw of the samples alone."""
+        """uint8 images (N, C, H, W) -> FCD and the standard error that comes from the draw of the
+        samples alone.
+        """
         features = self.features(pixels)
         return {
             "fcd": frechet_from_features(self.real, features),
@@ -99,16 +117,25 @@ class Scorer:
 
 
 def scored_points(folder: Path, scorer: Scorer) -> list[dict]:
-    """The points of a contender with their scores; "seconds" are those of the training and of the point's sampler."""
+    """The points of a contender with their scores; "seconds" are those of the training and of the
+    point's sampler.
+    """
     points, samplers = [], 0.0
     for path in sorted(folder.glob("epoch-*.json")):
         point = read_json(path)
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
             pixels = file["images"]
         samplers += point["sampler_cpu_seconds"]
-        total = {unit: point[f"train_{unit}"] + point[f"sampler_{unit}"] for unit in ("seconds", "cpu_seconds")}
+        total = {
+            unit: point[f"train_{unit}"] + point[f"sampler_{unit}"]
+            for unit in ("seconds", "cpu_seconds")
+        }
         digest = hashlib.sha256(np.ascontiguousarray(pixels)).hexdigest()
-        kept = {"all_samplers_cpu_seconds": samplers, "samples": len(pixels), "samples_sha256": digest}
+        kept = {
+            "all_samplers_cpu_seconds": samplers,
+            "samples": len(pixels),
+            "samples_sha256": digest,
+        }
         points.append(point | total | kept | scorer(torch.from_numpy(pixels)))
     return points
 
@@ -120,48 +147,72 @@ def first_reaching(points: list[dict], threshold: float) -> dict | None:
 
 
 def answers(contenders: dict[str, dict]) -> dict[str, dict]:
-    """For each threshold and contender the CPU and wall seconds and the epoch that reached it, or "not reached"."""
+    """For each threshold and contender the CPU and wall seconds and the epoch that reached it, or
+    "not reached".
+    """
 
     def answer(points: list[dict], threshold: float) -> dict | str:
         point = first_reaching(points, threshold)
-        return {key: point[key] for key in ("cpu_seconds", "seconds", "epoch")} if point else "not reached"
+        return (
+            {key: point[key] for key in ("cpu_seconds", "seconds", "epoch")}
+            if point
+            else "not reached"
+        )
 
     return {
-        f"{threshold:g}": {name: answer(contender["points"], threshold) for name, contender in contenders.items()}
+        f"{threshold:g}": {
+            name: answer(contender["points"], threshold) for name, contender in contenders.items()
+        }
         for threshold in THRESHOLDS
     }
 
 
 def run(names: list[str], protocol: Protocol, work: Path, environment: Path, out: Path) -> dict:
-    """Make and score the points that the results do not have yet; the file is written after each contender."""
+    """Make and score the points that the results do not have yet; the file is written after each
+    contender.
+    """
     results = read_json(out, "delete it") if out.exists() else {"protocol": None, "contenders": {}}
     settings = json.loads(json.dumps(asdict(protocol)))
     if results["protocol"] not in (None, settings):
-        raise SystemExit(f"{out} holds results of another protocol; give another --out, or delete it")
+        raise SystemExit(
+            f"{out} holds results of another protocol; give another --out, or delete it"
+        )
     missing = [name for name in names if name not in results["contenders"]]
     if not missing:
         return results
     torch.set_num_threads(protocol.threads)
     scorer = Scorer()
-    results |= {"protocol": settings, "scorer": {"classifier_sha256": scorer.sha256, "reference": "test, all images"}}
+    results |= {
+        "protocol": settings,
+        "scorer": {"classifier_sha256": scorer.sha256, "reference": "test, all images"},
+    }
     results["made_with"] = {
         "hardware": hardware(torch.device("cpu")),
         "cores": os.cpu_count(),
         "versions": versions(),
         "commit": git_commit(),
-        "note": "other work ran on the same cores, so CPU seconds are compared; a contender runs alone of the four",
+        "note": "other work ran on the same cores, so CPU seconds are compared; "
+        "a contender runs alone of the four",
     }
     if "real" not in results:
         train = load_dataset("mnist", "train").pixels
-        chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[: protocol.samples]
+        chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[
+            : protocol.samples
+        ]
         results["real"] = scorer(train[chosen]) | {"images": "training images, as many as samples"}
     for name in missing:
         typer.echo(name)
-        python = python_of(environment) if CONTENDERS[name][1] == "quality_pythae" else sys.executable
+        python = (
+            python_of(environment) if CONTENDERS[name][1] == "quality_pythae" else sys.executable
+        )
         folder = work / protocol.digest / name
         make(name, folder, protocol, python)
-        results["contenders"][name] = read_json(folder / DONE) | {"points": scored_points(folder, scorer)}
-        results["contenders"] = {n: results["contenders"][n] for n in CONTENDERS if n in results["contenders"]}
+        results["contenders"][name] = read_json(folder / DONE) | {
+            "points": scored_points(folder, scorer)
+        }
+        results["contenders"] = {
+            n: results["contenders"][n] for n in CONTENDERS if n in results["contenders"]
+        }
         results["answers"] = answers(results["contenders"])
         out.parent.mkdir(parents=True, exist_ok=True)
         write_json(out, results)
@@ -170,7 +221,12 @@ def run(names: list[str], protocol: Protocol, work: Path, environment: Path, out
 
 def table(results: dict) -> str:
     """CPU seconds until each threshold, and the best point, as Markdown."""
-    heads = ["", *(f"FCD ≤ {threshold:g}" for threshold in THRESHOLDS), "best FCD", "CPU s an epoch"]
+    heads = [
+        "",
+        *(f"FCD ≤ {threshold:g}" for threshold in THRESHOLDS),
+        "best FCD",
+        "CPU s an epoch",
+    ]
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
     for name, contender in results["contenders"].items():
         points = contender["points"]
@@ -178,7 +234,14 @@ def table(results: dict) -> str:
         best, last = min(points, key=lambda point: point["fcd"]), points[-1]
         cells = [f"{point['cpu_seconds']:.0f} s" if point else "not reached" for point in reached]
         summary = f"{best['fcd']:.2f} ± {best['fcd_se']:.2f} ({best['cpu_seconds']:.0f} s)"
-        lines.append([CONTENDERS[name][0], *cells, summary, f"{last['train_cpu_seconds'] / last['epoch']:.0f}"])
+        lines.append(
+            [
+                CONTENDERS[name][0],
+                *cells,
+                summary,
+                f"{last['train_cpu_seconds'] / last['epoch']:.0f}",
+            ]
+        )
     below = "± is the standard error over draws of the samples."
     if "made_with" in results:
         below += f" {made_with(results)}"
@@ -186,7 +249,9 @@ def table(results: dict) -> str:
 
 
 def figure(results: dict, path: str | Path) -> None:
-    """Write a picture: FCD over CPU seconds, both logarithmic, and the FCD of real images as the floor."""
+    """Write a picture: FCD over CPU seconds, both logarithmic, and the FCD of real images as the
+    floor.
+    """
     import matplotlib.pyplot as plt
 
     use_style()
@@ -197,26 +262,47 @@ def figure(results: dict, path: str | Path) -> None:
         axis.plot(seconds, distances, marker="o", markersize=4, label=CONTENDERS[name][0])
     if "real" in results:
         axis.axhline(results["real"]["fcd"], color="0.5", linewidth=1, linestyle=":")
-        axis.annotate("real images", (0.01, results["real"]["fcd"]), xycoords=("axes fraction", "data"), va="bottom")
-    axis.set(xscale="log", yscale="log", xlabel="CPU seconds: training and the sampler", ylabel="FCD to the test set")
+        axis.annotate(
+            "real images",
+            (0.01, results["real"]["fcd"]),
+            xycoords=("axes fraction", "data"),
+            va="bottom",
+        )
+    axis.set(
+        xscale="log",
+        yscale="log",
+        xlabel="CPU seconds: training and the sampler",
+        ylabel="FCD to the test set",
+    )
     axis.legend()
     drawing.savefig(path)
     plt.close(drawing)
 
 
 def main(
-    contender: Annotated[list[str] | None, typer.Option(help="Only this one; may be repeated.")] = None,
-    epochs: Annotated[str, typer.Option(help="After which epochs to take a snapshot.")] = "1,2,3,5,7,10",
+    contender: Annotated[
+        list[str] | None, typer.Option(help="Only this one; may be repeated.")
+    ] = None,
+    epochs: Annotated[
+        str, typer.Option(help="After which epochs to take a snapshot.")
+    ] = "1,2,3,5,7,10",
     budget: Annotated[float, typer.Option(help="CPU seconds of each contender.")] = 480.0,
-    limit: Annotated[int | None, typer.Option(help="Fewer training images, for a rehearsal.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Fewer training images, for a rehearsal.")
+    ] = None,
     samples: Annotated[int, typer.Option(help="Images drawn at each point.")] = 10_000,
     threads: Annotated[int, typer.Option(help="Of each contender.")] = 1,
     work: Annotated[Path, typer.Option(help="Folder for runs and samples.")] = Path("runs/quality"),
-    environment: Annotated[Path, typer.Option(help="pythae's environment, made if missing.")] = ROOT / ".venv-pythae",
-    out: Annotated[Path, typer.Option(help="The results; contenders that are in it are not run again.")] = RESULTS,
+    environment: Annotated[Path, typer.Option(help="pythae's environment, made if missing.")] = ROOT
+    / ".venv-pythae",
+    out: Annotated[
+        Path, typer.Option(help="The results; contenders that are in it are not run again.")
+    ] = RESULTS,
     picture: Annotated[Path | None, typer.Option(help="Also write the figure there.")] = None,
 ) -> None:
-    """How many seconds of training until the FCD on MNIST is this good? GLF, two-stage VAE, and pythae."""
+    """How many seconds of training until the FCD on MNIST is this good? GLF, two-stage VAE, and
+    pythae.
+    """
     names = contender or list(CONTENDERS)
     try:
         wanted = tuple(int(epoch) for epoch in epochs.split(","))

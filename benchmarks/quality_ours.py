@@ -6,23 +6,32 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.quality_points import BudgetSpent, Protocol, Stopwatch, contender_main, point_path, write_point
-from glf_minimal import evaluation
-from glf_minimal.catalogue import get_recipe
-from glf_minimal.config import TrainConfig
+from benchmarks.quality_points import (
+    BudgetSpent,
+    Protocol,
+    Stopwatch,
+    contender_main,
+    point_path,
+    write_point,
+)
 from glf_minimal.data import ImageDataset
-from glf_minimal.experiments import build_model
+from glf_minimal.evaluation import Protocol as DrawingProtocol
+from glf_minimal.evaluation import generate
+from glf_minimal.files import load_weights, read_csv, read_tensors
 from glf_minimal.models import LatentModel
-from glf_minimal.runs import HISTORY, SNAPSHOTS
-from glf_minimal.storage import load_weights, read_csv, read_tensors
-from glf_minimal.training import fit
+from glf_minimal.recipes.build import build_model
+from glf_minimal.recipes.catalogue import get_recipe
+from glf_minimal.training.folder import HISTORY, SNAPSHOTS
+from glf_minimal.training.loop import fit
+from glf_minimal.training.settings import TrainConfig
 
 
 def make_points(system: str, folder: Path, protocol: Protocol) -> None:
-    """Train, then take one snapshot after the other and draw from it. What was made before is not made again.
+    """Train, then take one snapshot after the other and draw from it. What was made before is not
+    made again.
 
-    Where a model has a second stage, this is its sampler: it is trained for each snapshot anew, as many epochs as the
-    snapshot has seen, which are the equal shares of the recipe.
+    Where a model has a second stage, this is its sampler: it is trained for each snapshot anew, as
+    many epochs as the snapshot has seen, which are the equal shares of the recipe.
     """
     data = protocol.data()
     recipe = get_recipe(protocol.recipe.replace("glf", system, 1))
@@ -36,7 +45,9 @@ def make_points(system: str, folder: Path, protocol: Protocol) -> None:
         if not path.exists():
             break
         tensors, facts = read_tensors(path)
-        train = Stopwatch(*(sum(row[unit] for row in facts["history"]) for unit in ("seconds", "cpu_seconds")))
+        train = Stopwatch(
+            *(sum(row[unit] for row in facts["history"]) for unit in ("seconds", "cpu_seconds"))
+        )
         if train.cpu_seconds + sampler.cpu_seconds > protocol.budget:
             raise BudgetSpent
         if point_path(folder, epoch).exists():
@@ -49,7 +60,7 @@ def make_points(system: str, folder: Path, protocol: Protocol) -> None:
             with sampler:
                 fit(snapshot, data, train_config(protocol, epoch))
         with draw, torch.no_grad():
-            images = torch.cat(list(evaluation.generate(snapshot, drawing(protocol))))
+            images = torch.cat(list(generate(snapshot, drawing(protocol))))
         write_point(folder, epoch, train, sampler, draw, images)
     if spent:
         raise BudgetSpent
@@ -69,16 +80,24 @@ def train_config(protocol: Protocol, epochs: int, **settings) -> TrainConfig:
     )
 
 
-def drawing(protocol: Protocol) -> evaluation.Protocol:
-    return evaluation.Protocol(samples=protocol.samples, seed=protocol.seed)
+def drawing(protocol: Protocol) -> DrawingProtocol:
+    return DrawingProtocol(samples=protocol.samples, seed=protocol.seed)
 
 
-def train_within_budget(model: LatentModel, data: ImageDataset, protocol: Protocol, out: Path) -> bool:
-    """Train until the last epoch or the end of the budget, which is looked at before each step; says which it was.
+def train_within_budget(
+    model: LatentModel, data: ImageDataset, protocol: Protocol, out: Path
+) -> bool:
+    """Train until the last epoch or the end of the budget, which is looked at before each step;
+    says which it was.
 
-    The run's folder keeps the snapshots, so whatever stops the training leaves those that there are.
+    The run's folder keeps the snapshots, so whatever stops the training leaves those that there
+    are.
     """
-    before = sum(row["cpu_seconds"] for row in read_csv(out / HISTORY)) if (out / HISTORY).exists() else 0.0
+    before = (
+        sum(row["cpu_seconds"] for row in read_csv(out / HISTORY))
+        if (out / HISTORY).exists()
+        else 0.0
+    )
     began = time.process_time()
 
     def look_at_the_clock(*_) -> None:
@@ -87,7 +106,12 @@ def train_within_budget(model: LatentModel, data: ImageDataset, protocol: Protoc
 
     hook = model.encoder.register_forward_pre_hook(look_at_the_clock)
     try:
-        fit(model, data, train_config(protocol, max(protocol.epochs), checkpoint_seconds=0, snapshots=True), out)
+        fit(
+            model,
+            data,
+            train_config(protocol, max(protocol.epochs), checkpoint_seconds=0, snapshots=True),
+            out,
+        )
     except BudgetSpent:
         return True
     finally:

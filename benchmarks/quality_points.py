@@ -1,7 +1,9 @@
-"""What both sides of "time to quality" share: the protocol, a stopwatch, and the points that a contender leaves behind.
+"""What both sides of "time to quality" share: the protocol, a stopwatch, and the points that a
+contender leaves behind.
 
-A point is a pair of files in the contender's folder, `epoch-0003.npz` with the samples and `epoch-0003.json` with what
-they cost. `done.json` is written last: a folder without it is of a contender that was stopped from outside.
+A point is a pair of files in the contender's folder, `epoch-0003.npz` with the samples and
+`epoch-0003.json` with what they cost. `done.json` is written last: a folder without it is of a
+contender that was stopped from outside.
 """
 
 import hashlib
@@ -16,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from glf_minimal.catalogue import get_recipe
 from glf_minimal.data import ImageDataset, load_dataset
+from glf_minimal.files import atomic, write_json
 from glf_minimal.provenance import git_commit, versions
-from glf_minimal.storage import atomic, write_json
+from glf_minimal.recipes.catalogue import get_recipe
 
 DONE = "done.json"
 
@@ -33,10 +35,11 @@ class Protocol:
     """What is the same for all contenders. The encoder and the decoder are those of ``recipe``.
 
     Args:
-        recipe: its networks are everybody's; its learning rate and batch size, too, but the rate stays constant, so
-            that a snapshot is what a training of that length gives.
+        recipe: its networks are everybody's; its learning rate and batch size, too, but the rate
+            stays constant, so that a snapshot is what a training of that length gives.
         epochs: after which of them a snapshot is taken, a sampler fitted, and samples drawn.
-        budget: CPU seconds of training and of fitting one sampler, after which a contender makes no more points.
+        budget: CPU seconds of training and of fitting one sampler, after which a contender makes no
+            more points.
         sampler_epochs: passes over the latents in which pythae trains its flow.
         samples: how many are drawn at each point.
         limit: fewer training images, for a rehearsal.
@@ -76,7 +79,9 @@ class Protocol:
 
 
 class Stopwatch:
-    """Adds up the seconds of its blocks, on the wall and on the processor; a block may be one that has just begun."""
+    """Adds up the seconds of its blocks, on the wall and on the processor; a block may be one that
+    has just begun.
+    """
 
     def __init__(self, seconds: float = 0.0, cpu_seconds: float = 0.0):
         self.seconds, self.cpu_seconds = seconds, cpu_seconds
@@ -95,7 +100,12 @@ def point_path(folder: Path, epoch: int) -> Path:
 
 
 def write_point(
-    folder: Path, epoch: int, train: Stopwatch, sampler: Stopwatch, draw: Stopwatch, images: torch.Tensor
+    folder: Path,
+    epoch: int,
+    train: Stopwatch,
+    sampler: Stopwatch,
+    draw: Stopwatch,
+    images: torch.Tensor,
 ) -> None:
     """Keep images (N, C, H, W) in [0, 1], as bytes, and what it took to get at them."""
     pixels = (images.float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
@@ -110,7 +120,9 @@ def write_point(
     write_json(path, {"epoch": epoch} | times)
 
 
-def contender_main(contenders: dict[str, Callable[[Path, Protocol], None]], packages: dict[str, str]) -> None:
+def contender_main(
+    contenders: dict[str, Callable[[Path, Protocol], None]], packages: dict[str, str]
+) -> None:
     """`python -m MODULE CONTENDER FOLDER PROTOCOL`: make all points of a contender in this process.
 
     ``packages`` are versions to report besides those of the usual libraries.
@@ -126,5 +138,10 @@ def contender_main(contenders: dict[str, Callable[[Path, Protocol], None]], pack
     except BudgetSpent:
         stopped = "when its budget was spent"
     load.append(os.getloadavg()[0])
-    facts = {"versions": versions() | packages, "commit": commit, "stopped": stopped, "load_average": load}
+    facts = {
+        "versions": versions() | packages,
+        "commit": commit,
+        "stopped": stopped,
+        "load_average": load,
+    }
     write_json(folder / DONE, facts)

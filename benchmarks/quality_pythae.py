@@ -1,8 +1,10 @@
-"""The contenders of "time to quality" from pythae (Chadebec, Vincent & Allassonnière 2022), trained by pythae itself.
+"""The contenders of "time to quality" from pythae (Chadebec, Vincent & Allassonnière 2022), trained
+by pythae itself.
 
-Runs in the environment that `benchmarks.quality` makes for it. pythae's training pipelines, trainers, losses and
-samplers are used as they come; this file gives them the networks, the rate, the batch size and the number of epochs,
-and takes its snapshots in a callback, with the watch stopped.
+Runs in the environment that `benchmarks.quality` makes for it. pythae's training pipelines,
+trainers, losses and samplers are used as they come; this file gives them the networks, the rate,
+the batch size and the number of epochs, and takes its snapshots in a callback, with the watch
+stopped.
 """
 
 import copy
@@ -22,7 +24,7 @@ from pythae.trainers import BaseTrainerConfig, CoupledOptimizerTrainerConfig
 from pythae.trainers.training_callbacks import TrainingCallback
 
 from benchmarks.quality_points import BudgetSpent, Protocol, Stopwatch, contender_main, write_point
-from glf_minimal.experiments import build_auto_encoder
+from glf_minimal.recipes.build import build_auto_encoder
 
 DRAWN_AT_A_TIME = 500
 
@@ -77,7 +79,9 @@ def make_points(
     folder: Path,
     protocol: Protocol,
 ) -> None:
-    """Train with pythae's pipeline; after each epoch that the protocol names, fit a sampler to a copy and draw."""
+    """Train with pythae's pipeline; after each epoch that the protocol names, fit a sampler to a
+    copy and draw.
+    """
     for leftover in folder.glob("epoch-*"):  # of a training that was stopped: this one begins anew
         leftover.unlink()
     data, settings = protocol.data(), protocol.settings()
@@ -85,7 +89,11 @@ def make_points(
     latent_dim = settings["networks"]["latent_dim"]
     torch.manual_seed(protocol.seed)  # the same first weights as our own contenders'
     encoder, decoder = build_auto_encoder(settings, data.image_shape)
-    model = kind(config(input_dim=data.image_shape, latent_dim=latent_dim), Encoder(encoder), Decoder(decoder))
+    model = kind(
+        config(input_dim=data.image_shape, latent_dim=latent_dim),
+        Encoder(encoder),
+        Decoder(decoder),
+    )
     sampler_watch = Stopwatch()
 
     def take(model: BaseAE, epoch: int, train: Stopwatch) -> None:
@@ -119,11 +127,15 @@ def common(protocol: Protocol, folder: Path) -> dict:
 
 
 def trainer(protocol: Protocol, folder: Path) -> BaseTrainerConfig:
-    return BaseTrainerConfig(num_epochs=max(protocol.epochs), learning_rate=protocol.lr, **common(protocol, folder))
+    return BaseTrainerConfig(
+        num_epochs=max(protocol.epochs), learning_rate=protocol.lr, **common(protocol, folder)
+    )
 
 
 def coupled_trainer(protocol: Protocol, folder: Path) -> BaseTrainerConfig:
-    """The trainer that pythae insists on for RAE-L2: one optimizer for the encoder, one for the decoder."""
+    """The trainer that pythae insists on for RAE-L2: one optimizer for the encoder, one for the
+    decoder.
+    """
     return CoupledOptimizerTrainerConfig(
         num_epochs=max(protocol.epochs),
         encoder_learning_rate=protocol.lr,
@@ -132,7 +144,9 @@ def coupled_trainer(protocol: Protocol, folder: Path) -> BaseTrainerConfig:
     )
 
 
-def flow_sampler(model: BaseAE, images: torch.Tensor, protocol: Protocol, folder: Path) -> MAFSampler:
+def flow_sampler(
+    model: BaseAE, images: torch.Tensor, protocol: Protocol, folder: Path
+) -> MAFSampler:
     """pythae's masked autoregressive flow on the latents, its form that of pythae's defaults."""
     sampler = MAFSampler(model)
     config = BaseTrainerConfig(
@@ -143,7 +157,9 @@ def flow_sampler(model: BaseAE, images: torch.Tensor, protocol: Protocol, folder
     return sampler
 
 
-def mixture_sampler(model: BaseAE, images: torch.Tensor, protocol: Protocol, folder: Path) -> GaussianMixtureSampler:
+def mixture_sampler(
+    model: BaseAE, images: torch.Tensor, protocol: Protocol, folder: Path
+) -> GaussianMixtureSampler:
     """pythae's Gaussian mixture, with its default of 10 components."""
     sampler = GaussianMixtureSampler(model)
     sampler.fit(images)
@@ -152,7 +168,9 @@ def mixture_sampler(model: BaseAE, images: torch.Tensor, protocol: Protocol, fol
 
 PYTHAE = {
     "pythae-ae-maf": lambda *where: make_points(AE, AEConfig, trainer, flow_sampler, *where),
-    "pythae-rae-l2-gmm": lambda *where: make_points(RAE_L2, RAE_L2_Config, coupled_trainer, mixture_sampler, *where),
+    "pythae-rae-l2-gmm": lambda *where: make_points(
+        RAE_L2, RAE_L2_Config, coupled_trainer, mixture_sampler, *where
+    ),
 }
 
 if __name__ == "__main__":

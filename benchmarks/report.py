@@ -32,14 +32,20 @@ def _row(row: dict) -> dict[str, str]:
 
 def _markdown(rows: list[dict[str, str]]) -> str:
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *([row.get(c, "") for c in columns] for row in rows)]
+    lines = [
+        columns,
+        ["---", *["---:"] * (len(columns) - 1)],
+        *([row.get(c, "") for c in columns] for row in rows),
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def made_with(content: dict) -> str:
     """One line: on what, and with which versions."""
     facts = content["made_with"]
-    commit = facts["commit"][:12] + "+" * facts["commit"].endswith("+")  # + where files differed from it
+    commit = facts["commit"][:12] + "+" * facts["commit"].endswith(
+        "+"
+    )  # + where files differed from it
     names = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     turns = f"; {content['repeats']} repeats" if "repeats" in content else ""
     return f"{facts['hardware']}{turns}. Commit {commit}; {names}."
@@ -48,7 +54,10 @@ def made_with(content: dict) -> str:
 def table(path: Path) -> str:
     """All groups of one result, each with a bold line before it."""
     content = json.loads(path.read_text())
-    parts = [f"**{group}**\n\n{_markdown([_row(row) for row in rows])}" for group, rows in content["groups"].items()]
+    parts = [
+        f"**{group}**\n\n{_markdown([_row(row) for row in rows])}"
+        for group, rows in content["groups"].items()
+    ]
     return "\n".join(parts) + f"\n{made_with(content)}\n"
 
 
@@ -61,5 +70,7 @@ def write(results: Path = RESULTS, out: Path = OUT) -> list[Path]:
     for path in sorted(results.glob("*.json")):
         paths.append(out / f"{path.stem}.md")
         kind = path.stem.removesuffix("-cuda")
-        paths[-1].write_text(own[kind](json.loads(path.read_text())) if kind in own else table(path))
+        paths[-1].write_text(
+            own[kind](json.loads(path.read_text())) if kind in own else table(path)
+        )
     return paths

@@ -1,7 +1,9 @@
-"""What a training step of GLF costs as one thing grows: latents, flow, images, batch, and the data set.
+"""What a training step of GLF costs as one thing grows: latents, flow, images, batch, and the data
+set.
 
-Everything else is as in the paper's MNIST networks, batch 256. "peak" is the most memory that the process had over its
-life, torch and Python included (about 500 MiB on a CPU before anything is done).
+Everything else is as in the paper's MNIST networks, batch 256. "peak" is the most memory that the
+process had over its life, torch and Python included (about 500 MiB on a CPU before anything is
+done).
 """
 
 from collections.abc import Callable
@@ -19,16 +21,25 @@ SWEEPS = {
 
 
 def step(
-    device: str, latent_dim: int = 20, blocks: int = 4, size: int = 28, batch: int = 256, steps: int = 1
+    device: str,
+    latent_dim: int = 20,
+    blocks: int = 4,
+    size: int = 28,
+    batch: int = 256,
+    steps: int = 1,
 ) -> Callable[[], None]:
     """``steps`` training steps on images of ``size`` x ``size`` pixels."""
     from glf_minimal import GLF, conv_decoder, conv_encoder, two_sided_flow
-    from glf_minimal.checks import to_channels_last
-    from glf_minimal.training import _Stepper
+    from glf_minimal.networks import to_channels_last
+    from glf_minimal.training.loop import _Stepper
 
     shape = (1, size, size)
     flow = two_sided_flow(latent_dim, hidden=64, blocks=blocks)
-    model = GLF(conv_encoder(shape, latent_dim), conv_decoder(shape, latent_dim), flow).to(device).train()
+    model = (
+        GLF(conv_encoder(shape, latent_dim), conv_decoder(shape, latent_dim), flow)
+        .to(device)
+        .train()
+    )
     to_channels_last(model)
     images = torch.rand(batch, *shape, device=device)
     stepper = _Stepper(model, model.stages[0].updates[0], prefix="")
@@ -37,7 +48,11 @@ def step(
         for _ in range(steps):
             stepper.step({"images": images}, lr=1e-3, bf16=False)
 
-    work.facts = {"steps": steps, "images": steps * batch, "parameters": sum(p.numel() for p in model.parameters())}
+    work.facts = {
+        "steps": steps,
+        "images": steps * batch,
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
     return work
 
 
@@ -58,10 +73,17 @@ def epoch_of_batches(device: str, images: int, size: int = 64) -> Callable[[], N
 
 
 def contenders(sweep: str, device: str) -> list[Contender]:
-    """One contender for each value of what grows; "data" is CelebA's size of picture, up to its 162,770."""
+    """One contender for each value of what grows; "data" is CelebA's size of picture, up to its
+    162,770.
+    """
     if sweep == "data":
         function = "benchmarks.scale:epoch_of_batches"
-        return [Contender(f"{n:,} images", function, {"images": n}) for n in (10_000, 40_000, 162_770)]
+        return [
+            Contender(f"{n:,} images", function, {"images": n}) for n in (10_000, 40_000, 162_770)
+        ]
     steps = {"steps": 1 if device == "cpu" else 20}
     function = "benchmarks.scale:step"
-    return [Contender(f"{sweep} = {value}", function, {sweep: value, **steps}) for value in SWEEPS[sweep]]
+    return [
+        Contender(f"{sweep} = {value}", function, {sweep: value, **steps})
+        for value in SWEEPS[sweep]
+    ]

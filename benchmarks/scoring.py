@@ -1,7 +1,8 @@
-"""10,000 samples generated and scored by FCD: batch by batch, all at once, and through picture files.
+"""10,000 samples generated and scored by FCD: batch by batch, all at once, and through picture
+files.
 
-The model is GLF in the paper's networks; its weights do not matter to the time. The features are those of the MNIST
-classifier, and the reference is its 5,000 packaged digits.
+The model is GLF in the paper's networks; its weights do not matter to the time. The features are
+those of the MNIST classifier, and the reference is its 5,000 packaged digits.
 """
 
 import shutil
@@ -16,19 +17,21 @@ from benchmarks.compare import Contender
 
 def _model_and_reference(device: str):
     from glf_minimal import load_dataset
-    from glf_minimal.catalogue import get_recipe
-    from glf_minimal.classifiers import load_classifier
-    from glf_minimal.experiments import build_model
+    from glf_minimal.evaluation.classifier import load_classifier
+    from glf_minimal.recipes.build import build_model
+    from glf_minimal.recipes.catalogue import get_recipe
 
     model = build_model(get_recipe("glf-mnist").settings(), (1, 28, 28)).to(device).eval()
     return model, load_dataset("mnist-5k"), load_classifier("mnist")[0].to(device)
 
 
 def score(way: str, device: str, samples: int = 10_000) -> Callable[[], None]:
-    """FCD of ``samples`` images, the reference's features included. ``way``: "streamed", "at once" or "files"."""
-    from glf_minimal.evaluation import Protocol, generate
-    from glf_minimal.features import extract, folder_batches
-    from glf_minimal.frechet import frechet_from_features
+    """FCD of ``samples`` images, the reference's features included. ``way``: "streamed", "at once"
+    or "files".
+    """
+    from glf_minimal.evaluation.evaluate import Protocol, generate
+    from glf_minimal.evaluation.features import extract, folder_batches
+    from glf_minimal.evaluation.frechet import frechet_from_features
 
     model, reference, classifier = _model_and_reference(device)
 
@@ -61,7 +64,7 @@ def score(way: str, device: str, samples: int = 10_000) -> Callable[[], None]:
 
 def everything(device: str, samples: int = 10_000) -> Callable[[], None]:
     """All that ``glf evaluate`` computes without Inception."""
-    from glf_minimal.evaluation import Protocol, evaluate
+    from glf_minimal.evaluation.evaluate import Protocol, evaluate
 
     model, reference, classifier = _model_and_reference(device)
 
@@ -75,5 +78,10 @@ def everything(device: str, samples: int = 10_000) -> Callable[[], None]:
 def contenders(samples: int) -> list[Contender]:
     names = {"streamed": "batch by batch", "at once": "all at once", "files": "through PNG files"}
     function, count = "benchmarks.scoring:score", {"samples": samples}
-    found = [Contender(f"FCD, {what}", function, {"way": way, **count}) for way, what in names.items()]
-    return [*found, Contender("every measure, batch by batch", "benchmarks.scoring:everything", count)]
+    found = [
+        Contender(f"FCD, {what}", function, {"way": way, **count}) for way, what in names.items()
+    ]
+    return [
+        *found,
+        Contender("every measure, batch by batch", "benchmarks.scoring:everything", count),
+    ]

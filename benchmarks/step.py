@@ -1,8 +1,9 @@
-"""One training step of GLF in the paper's networks, batch 256: eager, bf16, compiled, and the floor under it.
+"""One training step of GLF in the paper's networks, batch 256: eager, bf16, compiled, and the floor
+under it.
 
-The contenders run the step of ``glf_minimal.training`` itself. "floor" is the time that the step's matrix products and
-convolutions take alone, in the same precision and layout; nothing that trains these networks with the same library
-calls can be faster.
+The contenders run the step of ``glf_minimal.training.loop`` itself. "floor" is the time that the
+step's matrix products and convolutions take alone, in the same precision and layout; nothing that
+trains these networks with the same library calls can be faster.
 """
 
 from collections.abc import Callable
@@ -17,13 +18,14 @@ SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 
 
 def train(data: str, device: str, mode: str = "eager", steps: int = 2) -> Callable[[], None]:
-    """``steps`` steps. ``mode``: "eager", "bf16", "compile", "compile bf16", "graph", "graph bf16", "floor" or
-    "floor bf16". A graph is what torch makes of a step with mode="reduce-overhead": one CUDA graph each for forward and
-    backward."""
-    from glf_minimal.catalogue import get_recipe
-    from glf_minimal.checks import to_channels_last
-    from glf_minimal.experiments import build_model
-    from glf_minimal.training import _Stepper
+    """``steps`` steps. ``mode``: "eager", "bf16", "compile", "compile bf16", "graph", "graph bf16",
+    "floor" or "floor bf16". A graph is what torch makes of a step with mode="reduce-overhead": one
+    CUDA graph each for forward and backward.
+    """
+    from glf_minimal.networks import to_channels_last
+    from glf_minimal.recipes.build import build_model
+    from glf_minimal.recipes.catalogue import get_recipe
+    from glf_minimal.training.loop import _Stepper
 
     shape = SHAPES[data]
     model = build_model(get_recipe(f"glf-{data}").settings(), shape).to(device).train()
@@ -40,7 +42,9 @@ def train(data: str, device: str, mode: str = "eager", steps: int = 2) -> Callab
 
     else:
         if "compile" in mode or "graph" in mode:
-            model.losses = torch.compile(model.losses, mode="reduce-overhead" if "graph" in mode else "default")
+            model.losses = torch.compile(
+                model.losses, mode="reduce-overhead" if "graph" in mode else "default"
+            )
         stepper = _Stepper(model, model.stages[0].updates[0], prefix="")
 
         def work() -> None:
@@ -55,4 +59,7 @@ def contenders(data: str, device: str, has_bf16: bool) -> list[Contender]:
     modes = ["eager", "floor", "compile"] + (["graph"] if device == "cuda" else [])
     modes += [f"{mode} bf16" if mode != "eager" else "bf16" for mode in modes if has_bf16]
     steps = {"steps": 2 if device == "cpu" else 50}
-    return [Contender(mode, "benchmarks.step:train", {"data": data, "mode": mode, **steps}) for mode in modes]
+    return [
+        Contender(mode, "benchmarks.step:train", {"data": data, "mode": mode, **steps})
+        for mode in modes
+    ]

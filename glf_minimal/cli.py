@@ -26,11 +26,14 @@ app = typer.Typer(
 def recipes(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="A recipe, to see all of its settings; or a part of names, to list those."),
+        typer.Argument(
+            metavar="NAME",
+            help="A recipe, to see all of its settings; or a part of names, to list those.",
+        ),
     ] = None,
 ) -> None:
     """List the recipes that 'glf train' knows, or show the settings of one."""
-    from glf_minimal.catalogue import RECIPES, get_recipe
+    from glf_minimal.recipes.catalogue import RECIPES, get_recipe
 
     chosen = {other: recipe for other, recipe in RECIPES.items() if name is None or name in other}
     if name in RECIPES or not chosen:
@@ -44,7 +47,9 @@ def recipes(
 
 
 def _parse_settings(assignments: list[str]) -> dict[str, object]:
-    """["model.beta=2", "train.schedule=cosine"] -> values read as JSON, or as text where they are not JSON."""
+    """["model.beta=2", "train.schedule=cosine"] -> values read as JSON, or as text where they are
+    not JSON.
+    """
     settings = {}
     for assignment in assignments:
         name, sign, text = assignment.partition("=")
@@ -60,25 +65,35 @@ def _parse_settings(assignments: list[str]) -> dict[str, object]:
 @app.command()
 def train(
     recipe: Annotated[str, typer.Option(help="Name of a recipe; 'glf recipes' lists them.")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the run.", show_default="runs/RECIPE")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run.", show_default="runs/RECIPE")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
-    data: Annotated[str | None, typer.Option(help="Data set, or folder:PATH for your own pictures.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Crop and scale the pictures of a folder to this.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data set, or folder:PATH for your own pictures.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Crop and scale the pictures of a folder to this.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, batches and noise.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:0, …")] = None,
     root: Annotated[
-        Path | None, typer.Option(help="Where data is cached.", show_default="$GLF_DATA or data/cache")
+        Path | None,
+        typer.Option(help="Where data is cached.", show_default="$GLF_DATA or data/cache"),
     ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting that 'glf recipes NAME' shows.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Any setting that 'glf recipes NAME' shows."
+        ),
     ] = None,
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
 ) -> None:
     """Train a recipe, or go on with it where it was stopped."""
-    from glf_minimal.catalogue import get_recipe
-    from glf_minimal.experiments import train_recipe
     from glf_minimal.plotting import loss_terms
-    from glf_minimal.runs import SAMPLES, checkpoint_epoch
+    from glf_minimal.recipes.catalogue import get_recipe
+    from glf_minimal.recipes.run import train_recipe
+    from glf_minimal.training.folder import SAMPLES, checkpoint_epoch
 
     named = {
         "train.epochs": epochs,
@@ -96,44 +111,58 @@ def train(
     except KeyboardInterrupt:
         epoch = checkpoint_epoch(out) if out.is_dir() else 0
         kept = f"{out} keeps the checkpoint of epoch {epoch}. The same command goes on from there."
-        typer.echo(f"\nstopped; {kept if epoch else 'there was no checkpoint yet, nothing is kept.'}", err=True)
+        typer.echo(
+            f"\nstopped; {kept if epoch else 'there was no checkpoint yet, nothing is kept.'}",
+            err=True,
+        )
         raise typer.Exit(130) from None
     terms = ", ".join(f"{name} {history[-1][name]:.2f}" for name in loss_terms(history[-1:]))
-    typer.echo(f"{recipe}: {len(history)} epochs, {sum(row['seconds'] for row in history):.0f} s; {terms}")
+    typer.echo(
+        f"{recipe}: {len(history)} epochs, {sum(row['seconds'] for row in history):.0f} s; {terms}"
+    )
     if (out / SAMPLES).exists():
         typer.echo(f"samples: {out / SAMPLES}")
 
 
 def _file_to_write(out: Path, suffix: str) -> Path:
     if out.suffix.lower() != suffix or out.is_dir() or not out.parent.is_dir():
-        raise typer.BadParameter(f"{out} is not the path of a {suffix} file in an existing folder", param_hint="--out")
+        raise typer.BadParameter(
+            f"{out} is not the path of a {suffix} file in an existing folder", param_hint="--out"
+        )
     return out
 
 
 @app.command()
 def sample(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    out: Annotated[Path | None, typer.Option(help="PNG to write.", show_default="RUN/grid.png")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="PNG to write.", show_default="RUN/grid.png")
+    ] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 64,
     temperature: Annotated[float, typer.Option(min=0.0, help="Scale of the noise.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the noise.")] = 0,
     plain_noise: Annotated[
-        bool, typer.Option(help="Leave the flow out and decode the noise itself, to see what the flow does.")
+        bool,
+        typer.Option(
+            help="Leave the flow out and decode the noise itself, to see what the flow does."
+        ),
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0, …")] = "auto",
 ) -> None:
     """Draw images from a finished run into one PNG."""
     import torch
 
-    from glf_minimal.config import pick_device
-    from glf_minimal.experiments import load_run
     from glf_minimal.models import LatentModel
-    from glf_minimal.plotting import save_grid
+    from glf_minimal.pictures import save_grid
+    from glf_minimal.recipes.run import load_run
+    from glf_minimal.training.settings import pick_device
 
     device = pick_device(device)
     model, _ = load_run(run, device)
     if not isinstance(model, LatentModel):
-        raise RunError(f"{run} holds a classifier, which has no samples; give the folder of another run")
+        raise RunError(
+            f"{run} holds a classifier, which has no samples; give the folder of another run"
+        )
     out = _file_to_write(out or run / ("plain-noise.png" if plain_noise else "grid.png"), ".png")
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -149,17 +178,23 @@ def sample(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run of a GLF.")],
-    out: Annotated[Path | None, typer.Option(help="JavaScript file to write.", show_default="RUN/model.js")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="JavaScript file to write.", show_default="RUN/model.js")
+    ] = None,
     root: Annotated[
-        Path | None, typer.Option(help="Where data is cached.", show_default="$GLF_DATA or data/cache")
+        Path | None,
+        typer.Option(help="Where data is cached.", show_default="$GLF_DATA or data/cache"),
     ] = None,
 ) -> None:
     """Write a run's flow and decoder to a file from which a page in the browser draws samples."""
-    from glf_minimal.export import export_run
+    from glf_minimal.recipes.export import export_run
 
     out = _file_to_write(out or run / "model.js", ".js")
     moved = export_run(run, out, root)
-    typer.echo(f"{out}: {out.stat().st_size / 1000:.0f} kB; rounding moves a pixel in [0, 1] by at most {moved:.1g}")
+    typer.echo(
+        f"{out}: {out.stat().st_size / 1000:.0f} kB; rounding moves a pixel in [0, 1] by at most "
+        f"{moved:.1g}"
+    )
 
 
 @app.command()
@@ -168,46 +203,70 @@ def evaluate(
     samples: Annotated[int, typer.Option(min=5, help="How many images are generated.")] = 10_000,
     reference: Annotated[str, typer.Option(help="Split of real images to compare with.")] = "test",
     train_mode: Annotated[
-        bool, typer.Option("--train-mode", help="Sample with batch norm in train mode, as the authors' code does.")
+        bool,
+        typer.Option(
+            "--train-mode", help="Sample with batch norm in train mode, as the authors' code does."
+        ),
     ] = False,
     stretch: Annotated[
-        bool, typer.Option("--stretch", help="Stretch each sample to [0, 1], as the authors' code does.")
+        bool,
+        typer.Option("--stretch", help="Stretch each sample to [0, 1], as the authors' code does."),
     ] = False,
-    uint8: Annotated[bool, typer.Option(help="Round samples to 256 levels, as saving them does.")] = True,
+    uint8: Annotated[
+        bool, typer.Option(help="Round samples to 256 levels, as saving them does.")
+    ] = True,
     temperature: Annotated[float, typer.Option(min=0.0, help="Scale of the noise.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of every draw.")] = 0,
     batch_size: Annotated[int, typer.Option(min=2, help="Samples drawn at a time.")] = 500,
     real: Annotated[
-        bool, typer.Option("--real", help="Compare training images instead of samples: what a perfect model gets.")
+        bool,
+        typer.Option(
+            "--real", help="Compare training images instead of samples: what a perfect model gets."
+        ),
     ] = False,
-    fid: Annotated[bool, typer.Option("--fid", help="FID, too: needs Inception's weights (96 MB) and time.")] = False,
+    fid: Annotated[
+        bool, typer.Option("--fid", help="FID, too: needs Inception's weights (96 MB) and time.")
+    ] = False,
     inception: Annotated[
-        Path | None, typer.Option(help="FID with Inception's weights from this file, in place of --fid's download.")
+        Path | None,
+        typer.Option(
+            help="FID with Inception's weights from this file, in place of --fid's download."
+        ),
     ] = None,
     record: Annotated[
-        str | None, typer.Option(metavar="EXPERIMENT/ROW", help="Write a record with the run's samples and history.")
+        str | None,
+        typer.Option(
+            metavar="EXPERIMENT/ROW", help="Write a record with the run's samples and history."
+        ),
     ] = None,
     results: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("data/results"),
     install: Annotated[
-        bool, typer.Option("--install", help="Of a classifier: make it the one behind the FCD of its data set.")
+        bool,
+        typer.Option(
+            "--install", help="Of a classifier: make it the one behind the FCD of its data set."
+        ),
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0, …")] = "auto",
     root: Annotated[
-        Path | None, typer.Option(help="Where data is cached.", show_default="$GLF_DATA or data/cache")
+        Path | None,
+        typer.Option(help="Where data is cached.", show_default="$GLF_DATA or data/cache"),
     ] = None,
 ) -> None:
-    """Measure a finished run, and print the numbers with their protocol; of a classifier, its test accuracy."""
-    from glf_minimal.config import pick_device
-    from glf_minimal.evaluation import Protocol
-    from glf_minimal.features import InceptionFeatures
-    from glf_minimal.records import evaluate_classifier, evaluate_run, is_classifier, table, write_record
+    """Measure a finished run, and print its numbers and protocol; of a classifier, its accuracy."""
+    from glf_minimal.evaluation.evaluate import Protocol
+    from glf_minimal.evaluation.features import InceptionFeatures
+    from glf_minimal.recipes.judge import evaluate_classifier, is_classifier
+    from glf_minimal.reproduction.records import evaluate_run, table, write_record
+    from glf_minimal.training.settings import pick_device
 
     experiment, _, row = (record or "").partition("/")
     if record is not None and not (experiment.strip(".") and row.strip(".") and "/" not in row):
         raise typer.BadParameter(f"expected EXPERIMENT/ROW, got {record!r}", param_hint="--record")
     if is_classifier(run):
         if record is not None:
-            raise typer.BadParameter(f"{run} holds a classifier; --install it instead", param_hint="--record")
+            raise typer.BadParameter(
+                f"{run} holds a classifier; --install it instead", param_hint="--record"
+            )
         facts = evaluate_classifier(run, root, install, pick_device(device))
         typer.echo(f"test accuracy {facts['accuracy']:.4f} on {facts['test_images']} images")
         return
@@ -233,45 +292,62 @@ def evaluate(
 @app.command()
 def reproduce(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A table or figure; without one, lists them.")
+        str | None,
+        typer.Argument(metavar="NAME", help="A table or figure; without one, lists them."),
     ] = None,
-    dataset: Annotated[list[str] | None, typer.Option(help="Only this data set; may be repeated.")] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Only this data set; may be repeated.")
+    ] = None,
     rows: Annotated[list[str] | None, typer.Option(help="Only this row; may be repeated.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Seeds a row, from 0 on.", show_default="as planned")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Seeds a row, from 0 on.", show_default="as planned")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="NAME=VALUE", help="For a reduced run, such as train.epochs=20; see 'glf recipes'."
+            "--set",
+            metavar="NAME=VALUE",
+            help="For a reduced run, such as train.epochs=20; see 'glf recipes'.",
         ),
     ] = None,
     runs: Annotated[Path, typer.Option(help="Folder of the trainings.")] = Path("runs"),
     results: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("data/results"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0, …")] = "auto",
-    fid: Annotated[bool, typer.Option("--fid", help="Measure FID, too: needs Inception's weights (96 MB).")] = False,
+    fid: Annotated[
+        bool, typer.Option("--fid", help="Measure FID, too: needs Inception's weights (96 MB).")
+    ] = False,
     inception: Annotated[
-        Path | None, typer.Option(help="FID with Inception's weights from this file, in place of --fid's download.")
+        Path | None,
+        typer.Option(
+            help="FID with Inception's weights from this file, in place of --fid's download."
+        ),
     ] = None,
     root: Annotated[
-        Path | None, typer.Option(help="Where data is cached.", show_default="$GLF_DATA or data/cache")
+        Path | None,
+        typer.Option(help="Where data is cached.", show_default="$GLF_DATA or data/cache"),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is recorded and what is missing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what is recorded and what is missing.")
+    ] = False,
     progress: Annotated[bool, typer.Option(help="Show a progress bar for each training.")] = True,
 ) -> None:
-    """Make the records behind a table or figure that are missing; stopped, the same command goes on."""
-    from glf_minimal.features import InceptionFeatures
-    from glf_minimal.reproduction import EXPERIMENTS, cells, get_experiment, is_recorded
+    """Make the records that a table or figure lacks; stopped, the same command goes on."""
+    from glf_minimal.evaluation.features import InceptionFeatures
+    from glf_minimal.reproduction import EXPERIMENTS, get_experiment, is_recorded, make_cells
     from glf_minimal.reproduction import reproduce as fill
 
     if name is None:
         for experiment in EXPERIMENTS.values():
             typer.echo(f"{experiment.name:15} {experiment.title} [{', '.join(experiment.rows)}]")
         return
-    chosen = cells(get_experiment(name), dataset, rows, seeds, _parse_settings(settings or []))
+    chosen = make_cells(get_experiment(name), dataset, rows, seeds, _parse_settings(settings or []))
     fid |= inception is not None
     if dry_run:
         missing = [cell for cell in chosen if not is_recorded(cell, results, fid)]
         for cell in missing:
-            typer.echo(f"missing: {cell.experiment.name} {cell.data} {cell.row.name} seed {cell.seed}")
+            typer.echo(
+                f"missing: {cell.experiment.name} {cell.data} {cell.row.name} seed {cell.seed}"
+            )
         typer.echo(f"{len(chosen) - len(missing)} of {len(chosen)} cells are recorded")
         return
     try:
@@ -281,7 +357,9 @@ def reproduce(
         typer.echo("\nstopped; the same command goes on from the last whole epoch", err=True)
         raise typer.Exit(130) from None
     if failed:
-        raise RunError(f"{len(failed)} of {len(chosen)} cells failed, see above; the others are recorded")
+        raise RunError(
+            f"{len(failed)} of {len(chosen)} cells failed, see above; the others are recorded"
+        )
 
 
 @app.command()
@@ -301,7 +379,9 @@ def main() -> None:
     if os.environ.get("RANK", "0") != "0":  # of processes that train together the first one speaks
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     with warnings.catch_warnings():  # which puts back how warnings are shown, too
-        warnings.showwarning = lambda message, *_: typer.echo(f"glf: {' '.join(str(message).split())}", err=True)
+        warnings.showwarning = lambda message, *_: typer.echo(
+            f"glf: {' '.join(str(message).split())}", err=True
+        )
         try:
             app()
         except GLFError as error:

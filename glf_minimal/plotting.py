@@ -1,18 +1,26 @@
-"""Pictures: image grids, training curves, maps of latents and densities. Knows tensors and histories, no models."""
+"""Pictures: image grids, training curves, maps of latents and densities. Knows tensors and
+histories, no models.
+"""
 
 from collections.abc import Callable
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from glf_minimal.storage import atomic
+from glf_minimal.pictures import image_grid
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart (jfly.uni-koeln.de/color); the dashes tell lines
-# apart in print without colours.
+# Okabe and Ito's colours, which colour-blind readers can tell apart (jfly.uni-koeln.de/color); the
+# dashes tell lines apart in print without colours.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (9, 3)), (0, (3, 1, 1, 1, 1, 1)), (0, (2, 3)))
+DASHES = (
+    "-",
+    (0, (5, 1.5)),
+    (0, (1, 1)),
+    (0, (5, 1.5, 1, 1.5)),
+    (0, (9, 3)),
+    (0, (3, 1, 1, 1, 1, 1)),
+    (0, (2, 3)),
+)
 
 
 def use_style() -> None:
@@ -36,36 +44,13 @@ def use_style() -> None:
     plt.rcParams.update(style)
 
 
-def image_grid(images: Tensor, columns: int | None = None, padding: int = 2) -> Tensor:
-    """Tile images (N, C, H, W) in [0, 1] into one picture (C or 3, H', W').
-
-    ``columns`` defaults to a grid as square as N allows.
-    """
-    from torchvision.utils import make_grid
-
-    if images.ndim != 4 or not len(images):
-        raise ValueError(f"images: expected shape (N, C, H, W) with N > 0, got {tuple(images.shape)}")
-    columns = columns or int(np.ceil(np.sqrt(len(images))))
-    return make_grid(images.detach().float().cpu().clamp(0, 1), nrow=columns, padding=padding, pad_value=0.5)
-
-
-def save_grid(images: Tensor, path: str | Path, columns: int | None = None, scale: int = 2) -> None:
-    """Write a grid of images as a PNG, each pixel drawn as ``scale`` x ``scale``."""
-    from PIL import Image
-
-    path = Path(path)
-    grid = image_grid(images, columns).mul(255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    picture = Image.fromarray(grid)
-    picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
-    with atomic(path) as temporary:
-        picture.save(temporary, format="PNG", optimize=True)
-
-
 def show_grids(grids: dict[str, Tensor], columns: int | None = None, size: float = 4.0):
     """Draw several batches of images side by side, each under its title; returns the figure."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(grids), figsize=(size * len(grids), size + 0.4), squeeze=False, layout="tight")
+    figure, axes = plt.subplots(
+        1, len(grids), figsize=(size * len(grids), size + 0.4), squeeze=False, layout="tight"
+    )
     for axis, (title, images) in zip(axes[0], grids.items(), strict=True):
         axis.imshow(image_grid(images, columns).permute(1, 2, 0).numpy())
         axis.set_title(title)
@@ -74,7 +59,9 @@ def show_grids(grids: dict[str, Tensor], columns: int | None = None, size: float
 
 
 def panels(count: int, width: float = 3.6, height: float = 2.8):
-    """A figure with ``count`` axes of this size in inches, at most three in a row; returns it and the list of axes."""
+    """A figure with ``count`` axes of this size in inches, at most three in a row; returns it and
+    the list of axes.
+    """
     import matplotlib.pyplot as plt
 
     rows = -(-count // 3)
@@ -110,14 +97,18 @@ def training_curves(histories: list[dict] | dict[str, list[dict]], terms: list[s
             axis.plot([row["epoch"] for row in rows], [row[term] for row in rows], label=name)
         axis.set(title=term, xlabel="epoch", ylabel="nats per image")
     if len(named) > 1:
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(named))
+        figure.legend(
+            *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(named)
+        )
     return figure
 
 
 def latent_map(vectors: dict[str, Tensor], labels: dict[str, Tensor] | None = None):
-    """Scatter sets of vectors (N, 2) side by side on the same axes, each under its title; returns the figure.
+    """Scatter sets of vectors (N, 2) side by side on the same axes, each under its title; returns
+    the figure.
 
-    ``labels`` gives classes (N,) by title, to colour the points of that panel and to write each class at its median.
+    ``labels`` gives classes (N,) by title, to colour the points of that panel and to write each
+    class at its median.
     """
     import matplotlib.pyplot as plt
     import seaborn
@@ -129,16 +120,28 @@ def latent_map(vectors: dict[str, Tensor], labels: dict[str, Tensor] | None = No
         [withStroke(linewidth=3, foreground="white")],
     )
     size = (3.6 * len(vectors), 3.9)
-    figure, axes = plt.subplots(1, len(vectors), figsize=size, squeeze=False, layout="tight", sharex=True, sharey=True)
+    figure, axes = plt.subplots(
+        1, len(vectors), figsize=size, squeeze=False, layout="tight", sharex=True, sharey=True
+    )
     for axis, (title, points) in zip(axes[0], vectors.items(), strict=True):
         if points.ndim != 2 or points.shape[1] != 2:
             raise ValueError(f"{title}: expected points of shape (N, 2), got {tuple(points.shape)}")
-        points, classes = points.detach().cpu(), labels[title].cpu() if labels and title in labels else None
+        points, classes = (
+            points.detach().cpu(),
+            labels[title].cpu() if labels and title in labels else None,
+        )
         colours = {"c": "0.3"} if classes is None else {"c": classes, "cmap": palette}
         axis.scatter(*points.T, s=3, linewidths=0, **colours)
         for value in [] if classes is None else classes.unique():
             place = points[classes == value].median(0).values
-            axis.annotate(str(value.item()), place, ha="center", va="center", weight="bold", path_effects=outline)
+            axis.annotate(
+                str(value.item()),
+                place,
+                ha="center",
+                va="center",
+                weight="bold",
+                path_effects=outline,
+            )
         axis.set(title=title, aspect="equal")
     return figure
 
@@ -148,7 +151,8 @@ def density_map(
     limit: float = 3.0,
     points: dict[str, Tensor] | None = None,
 ):
-    """Draw densities on the plane side by side, each under its title and in its own scale; returns the figure.
+    """Draw densities on the plane side by side, each under its title and in its own scale; returns
+    the figure.
 
     Args:
         log_densities: functions (N, 2) -> (N,), log-densities in nats.
@@ -164,9 +168,17 @@ def density_map(
     for axis, (title, log_density) in zip(axes[0], log_densities.items(), strict=True):
         with torch.no_grad():
             density = log_density(plane).exp().reshape(200, 200).T.cpu().numpy()
-        axis.imshow(density, origin="lower", extent=2 * (-limit, limit), cmap="viridis", interpolation="bilinear")
+        axis.imshow(
+            density,
+            origin="lower",
+            extent=2 * (-limit, limit),
+            cmap="viridis",
+            interpolation="bilinear",
+        )
         if points and title in points:
-            axis.scatter(*points[title].detach().cpu().T, s=2, linewidths=0, color="white", alpha=0.7)
+            axis.scatter(
+                *points[title].detach().cpu().T, s=2, linewidths=0, color="white", alpha=0.7
+            )
         axis.set(title=title, xlabel="first coordinate", xlim=(-limit, limit), ylim=(-limit, limit))
         axis.grid(visible=False)
     axes[0, 0].set_ylabel("second coordinate")

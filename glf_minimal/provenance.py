@@ -8,11 +8,22 @@ from pathlib import Path
 
 import torch
 
-LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pytorch-fid", "torchmetrics", "prdc")
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pytorch-fid",
+    "torchmetrics",
+    "prdc",
+)
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, this package and the libraries that its numbers depend on, as far as they are installed."""
+    """Versions of Python, this package and the libraries that its numbers depend on, as far as they
+    are installed.
+    """
     from glf_minimal import __version__
 
     found = {"python": platform.python_version(), "glf_minimal": __version__}
@@ -23,13 +34,17 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """The commit of this package's checkout, with "+" where files differ from it; None outside a checkout."""
+    """The commit of this package's checkout, with "+" where files differ from it; None outside a
+    checkout.
+    """
     folder = Path(__file__).parent.parent
     if not (folder / ".git").exists():  # installed, perhaps below a repository of someone else
         return None
     try:
         commit, changes = (
-            subprocess.run(["git", "-C", folder, *command], capture_output=True, text=True, check=True).stdout.strip()
+            subprocess.run(
+                ["git", "-C", folder, *command], capture_output=True, text=True, check=True
+            ).stdout.strip()
             for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "glf_minimal"])
         )
     except (OSError, subprocess.CalledProcessError):
@@ -38,15 +53,24 @@ def git_commit() -> str | None:
 
 
 def hardware(device: torch.device) -> str:
-    """The GPU's name; or the CPU's, its family and model where the system tells, and how many threads torch uses."""
+    """The GPU's name; or the CPU's, its family and model where the system tells, and how many
+    threads torch uses.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "mps":
         return "Apple GPU"
     cpu_info = Path("/proc/cpuinfo")
     lines = cpu_info.read_text().splitlines() if cpu_info.exists() else []
-    cpu = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    cpu = {
+        name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+    }
     # Clouds shorten names: one may stand for processors of very different speed.
-    kind = [f"{name.removeprefix('cpu ')} {cpu[name]}" for name in ("cpu family", "model") if name in cpu]
+    kind = [
+        f"{name.removeprefix('cpu ')} {cpu[name]}"
+        for name in ("cpu family", "model")
+        if name in cpu
+    ]
     threads = torch.get_num_threads()
-    return f"{' '.join([cpu.get('model name', platform.processor()), *kind])}, {threads} thread{'s' * (threads > 1)}"
+    name = " ".join([cpu.get("model name", platform.processor()), *kind])
+    return f"{name}, {threads} thread{'s' * (threads > 1)}"

@@ -6,11 +6,20 @@ import pytest
 import torch
 from torch import nn
 
-from glf_minimal import GLF, Adam, ImageDataset, cli, load_dataset, mlp_decoder, mlp_encoder, one_sided_flow
-from glf_minimal.catalogue import get_recipe
-from glf_minimal.experiments import train_recipe
+from glf_minimal import (
+    GLF,
+    Adam,
+    ImageDataset,
+    cli,
+    load_dataset,
+    mlp_decoder,
+    mlp_encoder,
+    one_sided_flow,
+)
+from glf_minimal.files import write_csv, write_json
+from glf_minimal.recipes.catalogue import get_recipe
+from glf_minimal.recipes.run import train_recipe
 from glf_minimal.reproduction import plan
-from glf_minimal.storage import write_csv, write_json
 
 matplotlib.use("Agg")
 
@@ -34,7 +43,11 @@ def make_glf():
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
             shape = (1, 8, 8)
-            parts = mlp_encoder(shape, 6, (32,)), mlp_decoder(shape, 6, (32,)), one_sided_flow(6, 16, blocks=2)
+            parts = (
+                mlp_encoder(shape, 6, (32,)),
+                mlp_decoder(shape, 6, (32,)),
+                one_sided_flow(6, 16, blocks=2),
+            )
             return model(*parts, flow_adam=Adam(betas=(0.8, 0.9)), **arguments)
 
     return make
@@ -61,7 +74,13 @@ def glf(monkeypatch, capsys):
 @pytest.fixture(scope="session")
 def classifier_run(tmp_path_factory, data_root):
     """The folder of a finished training: a small classifier of 8x8 digits."""
-    settings = {"data.name": "digits", "model.width": 8, "train.epochs": 4, "train.batch_size": 32, "train.lr": 5e-3}
+    settings = {
+        "data.name": "digits",
+        "model.width": 8,
+        "train.epochs": 4,
+        "train.batch_size": 32,
+        "train.lr": 5e-3,
+    }
     settings |= {"train.device": "cpu", "train.precision": "float32", "train.progress": False}
     out = tmp_path_factory.mktemp("classifier") / "run"
     train_recipe(get_recipe("classifier-mnist").with_settings(settings), out, data_root)
@@ -72,7 +91,12 @@ def classifier_run(tmp_path_factory, data_root):
 def inception_weights(tmp_path_factory):
     """Seeded random weights in the place of FID's, in a cache as torch.hub has it."""
     inception = pytest.importorskip("pytorch_fid.inception")
-    path = tmp_path_factory.mktemp("torch-home") / "hub" / "checkpoints" / "pt_inception-2015-12-05-6726825d.pth"
+    path = (
+        tmp_path_factory.mktemp("torch-home")
+        / "hub"
+        / "checkpoints"
+        / "pt_inception-2015-12-05-6726825d.pth"
+    )
     with torch.random.fork_rng([]), mock.patch.object(nn.Module, "load_state_dict"):
         torch.manual_seed(0)
         with mock.patch.object(inception, "load_state_dict_from_url"):
@@ -89,23 +113,37 @@ def inception_weights(tmp_path_factory):
 
 @pytest.fixture
 def records(tmp_path):
-    """records(experiment, row, seed, metric=value, …) writes a small record; gives the folder of all of them."""
+    """records(experiment, row, seed, metric=value, …) writes a small record; gives the folder of
+    all of them.
+    """
 
     def make(experiment, row, seed=0, data="mnist", epochs=None, gpu=False, curve=None, **values):
         planned = {r.name: r for r in plan.EXPERIMENTS[experiment].rows[data]}[row]
         metrics = {"inception": "not run", "classifier": {}, "reconstruction": {}, "latents": {}}
-        groups = {"fcd": "classifier", "mse_per_image": "reconstruction", "nll": "latents", "fid": "inception"}
+        groups = {
+            "fcd": "classifier",
+            "mse_per_image": "reconstruction",
+            "nll": "latents",
+            "fid": "inception",
+        }
         groups |= {"precision": "classifier", "recall": "classifier"}
         last = {name: values.pop(name) for name in ("recon", "kl") if name in values}
         last |= {"nll": values.pop("last_nll")} if "last_nll" in values else {}
         for name, value in values.items():
             group = groups[name]
-            metrics[group] = (metrics[group] if isinstance(metrics[group], dict) else {}) | {name: value}
+            metrics[group] = (metrics[group] if isinstance(metrics[group], dict) else {}) | {
+                name: value
+            }
         settings = planned.settings()
         epochs = epochs or settings["train"]["epochs"]
         settings["train"] |= {"epochs": epochs, "seed": seed}
         hardware = "Some GPU" if gpu else "Some CPU, 1 threads"
-        training = {"epochs": epochs, "last": last, "hardware": hardware, "versions": {"python": "3", "torch": "2"}}
+        training = {
+            "epochs": epochs,
+            "last": last,
+            "hardware": hardware,
+            "versions": {"python": "3", "torch": "2"},
+        }
         training |= {"seconds": 10.0 * epochs, "cpu_seconds": 8.0 * epochs}
         record = {
             "recipe": planned.recipe,

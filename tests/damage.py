@@ -6,7 +6,9 @@ from glf_minimal import GLFError
 
 
 def damaged(content, seed):
-    """Bits flipped anywhere, cut off, bytes of the first or last 200 replaced, or bytes lost, by turns."""
+    """Bits flipped anywhere, cut off, bytes of the first or last 200 replaced, or bytes lost, by
+    turns.
+    """
     rng, bad = np.random.default_rng(seed), bytearray(content)
     place = int(rng.integers(len(bad)))
     if seed % 4 == 0:

@@ -1,4 +1,4 @@
-"""One small model of every family, and what becomes of it: finite numbers, or one clear sentence."""
+"""One small model of every family, and what becomes of it: numbers, or one clear sentence."""
 
 import json
 import math
@@ -10,15 +10,25 @@ from torch import nn
 
 import glf_minimal
 from glf_minimal import ImageDataset, TrainConfig, fit
-from glf_minimal.catalogue import get_recipe
 from glf_minimal.errors import GLFError
-from glf_minimal.evaluation import Protocol, evaluate
-from glf_minimal.experiments import build_model
+from glf_minimal.evaluation.evaluate import Protocol, evaluate
 from glf_minimal.models import LatentModel
+from glf_minimal.recipes.build import build_model
+from glf_minimal.recipes.catalogue import get_recipe
 
 SHAPE = (1, 4, 4)
 FLOW_FAMILIES = ("glf", "regularized-glf", "flowae", "vae-flow-prior", "vae-flow-posterior")
-OTHER_FAMILIES = ("vae", "two-stage-vae", "ae-gmm", "aae", "advae", "wae-gan", "wae-mmd", "glann", "classifier")
+OTHER_FAMILIES = (
+    "vae",
+    "two-stage-vae",
+    "ae-gmm",
+    "aae",
+    "advae",
+    "wae-gan",
+    "wae-mmd",
+    "glann",
+    "classifier",
+)
 FAMILIES = (*FLOW_FAMILIES, *OTHER_FAMILIES)
 LATENT_FAMILIES = tuple(name for name in FAMILIES if name != "classifier")
 WITH_ENCODER = tuple(name for name in LATENT_FAMILIES if name != "glann")
@@ -50,7 +60,11 @@ def build(family, *arguments, **changes):
 
 def pictures(n=24, value=None, dtype=torch.float32):
     generator = torch.Generator().manual_seed(0)
-    pixels = torch.rand(n, *SHAPE, generator=generator) if value is None else torch.full((n, *SHAPE), float(value))
+    pixels = (
+        torch.rand(n, *SHAPE, generator=generator)
+        if value is None
+        else torch.full((n, *SHAPE), float(value))
+    )
     return ImageDataset(pixels.to(dtype), torch.arange(n) % 10, "pictures")
 
 
@@ -60,7 +74,9 @@ def train(model, data, **changes):
 
 
 def assert_finite(what, where=""):
-    """Every number in tensors, histories and measures; PSNR alone may be infinite, of two equal pictures."""
+    """Every number in tensors, histories and measures; PSNR alone may be infinite, of two equal
+    pictures.
+    """
     if isinstance(what, dict):
         what = {name: value for name, value in what.items() if (name, value) != ("psnr", math.inf)}
         for name, value in what.items():
@@ -75,7 +91,9 @@ def assert_finite(what, where=""):
 
 
 def train_and_use(model, data, measure=False, **changes):
-    """Train; look at the history, at samples and reconstructions and, with ``measure``, at every metric."""
+    """Train; look at the history, at samples and reconstructions and, with ``measure``, at every
+    metric.
+    """
     assert_finite(train(model, data, **changes), "history")
     if isinstance(model, LatentModel):
         for n in (1, 5):
@@ -86,11 +104,16 @@ def train_and_use(model, data, measure=False, **changes):
             with torch.random.fork_rng([]):
                 torch.manual_seed(0)
                 features = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
-            assert_finite(evaluate(model, data, Protocol(samples=8, batch_size=4), classifier=features), "measures")
+            assert_finite(
+                evaluate(model, data, Protocol(samples=8, batch_size=4), classifier=features),
+                "measures",
+            )
 
 
 def outcome(run, *arguments, **named):
-    """ "finite" where a call ends well, else the sentence of its error, which must be the package's own."""
+    """ "finite" where a call ends well, else the sentence of its error, which must be the package's
+    own.
+    """
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         try:
@@ -102,7 +125,9 @@ def outcome(run, *arguments, **named):
         else:
             return "finite"
     place = traceback.extract_tb(error.__traceback__)[-1]
-    assert isinstance(error, GLFError | ValueError), f"{type(error).__name__} in {place.filename}: {error}"
+    assert isinstance(error, GLFError | ValueError), (
+        f"{type(error).__name__} in {place.filename}: {error}"
+    )
     assert place.filename.startswith(PACKAGE), f"raised in {place.filename}:{place.lineno}: {error}"
     assert len(str(error)) > 20
     assert "\n" not in str(error)

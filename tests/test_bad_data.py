@@ -1,4 +1,6 @@
-"""Bad data: every array cache and every tensor is loaded right or refused in one sentence that says what to do."""
+"""Bad data: every array cache and every tensor is loaded right or refused in one sentence that says
+what to do.
+"""
 
 import gzip
 import io
@@ -31,7 +33,9 @@ def test_damaged_caches(tmp_path, save, seeds):
     for seed in range(20 * seeds, 20 * seeds + 20):
         path.write_bytes(damaged(content, seed))
         before = path.read_bytes()
-        loaded = load_or_sentence(lambda: load_dataset("mnist", "train", tmp_path), str(path), "delete it")
+        loaded = load_or_sentence(
+            lambda: load_dataset("mnist", "train", tmp_path), str(path), "delete it"
+        )
         if loaded is not None:
             assert np.array_equal(loaded.pixels.permute(0, 2, 3, 1).numpy(), IMAGES)
             assert loaded.labels.tolist() == LABELS.tolist()
@@ -56,7 +60,9 @@ def unended_header():
 
 
 BAD_CACHES = {
-    "unknown compression": patched(patched(archive(), b"PK\1\2", 10, b"\x63"), b"PK\3\4", 8, b"\x63"),
+    "unknown compression": patched(
+        patched(archive(), b"PK\1\2", 10, b"\x63"), b"PK\3\4", 8, b"\x63"
+    ),
     "lzma that is none": patched(patched(archive(), b"PK\1\2", 10, b"\x0e"), b"PK\3\4", 8, b"\x0e"),
     "encrypted": patched(patched(archive(), b"PK\1\2", 8, b"\1"), b"PK\3\4", 6, b"\1"),
     "header without an end": unended_header(),
@@ -82,7 +88,9 @@ BAD_CACHES = {
 def test_caches_of_the_wrong_kind(tmp_path, name):
     path = tmp_path / "mnist-train.npz"
     path.write_bytes(BAD_CACHES[name])
-    with pytest.raises(DataError, match=r"the cache file .*mnist-train\.npz .*delete it and run again") as caught:
+    with pytest.raises(
+        DataError, match=r"the cache file .*mnist-train\.npz .*delete it and run again"
+    ) as caught:
         load_dataset("mnist", "train", tmp_path)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == BAD_CACHES[name]
@@ -155,17 +163,28 @@ GOOD = torch.rand(4, 1, 8, 8)
 def test_bad_tensors(pixels, make_glf):
     for use in (ImageDataset, lambda pixels: fit(make_glf(), pixels)):
         with pytest.raises(
-            DataError, match=r"expected (a tensor of images of shape \(N|uint8 or float)|must lie in \[0"
+            DataError,
+            match=r"expected (a tensor of images of shape \(N|uint8 or float)|must lie in \[0",
         ):
             use(pixels)
 
 
 @pytest.mark.parametrize(
     "labels",
-    [torch.zeros(4), torch.zeros(3).long(), torch.tensor(1), [0, 1, 2, 3], LABELS[:4], torch.zeros(4, 1, 1).long()],
+    [
+        torch.zeros(4),
+        torch.zeros(3).long(),
+        torch.tensor(1),
+        [0, 1, 2, 3],
+        LABELS[:4],
+        torch.zeros(4, 1, 1).long(),
+    ],
 )
 def test_bad_labels(labels):
-    with pytest.raises(DataError, match=r"4 images but .* labels \(.*expected a tensor of int64, \(N,\) or \(N, K\)"):
+    with pytest.raises(
+        DataError,
+        match=r"4 images but .* labels \(.*expected a tensor of int64, \(N,\) or \(N, K\)",
+    ):
         ImageDataset(GOOD, labels)
 
 
@@ -176,5 +195,8 @@ def test_unusual_tensors_load(pixels):
     """The digest is of the values, whatever their strides."""
     data = ImageDataset(pixels)
     assert data.batch(slice(2)).dtype == torch.float32
-    assert data.digest == ImageDataset(pixels.detach().clone(memory_format=torch.contiguous_format)).digest
+    assert (
+        data.digest
+        == ImageDataset(pixels.detach().clone(memory_format=torch.contiguous_format)).digest
+    )
     assert data.digest != ImageDataset(pixels.detach().flip(0)).digest

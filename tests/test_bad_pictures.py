@@ -1,4 +1,6 @@
-"""Bad pictures: every file in a folder is loaded right or refused in one sentence that says what to do."""
+"""Bad pictures: every file in a folder is loaded right or refused in one sentence that says what to
+do.
+"""
 
 import io
 import os
@@ -10,10 +12,12 @@ from damage import damaged, load_or_sentence
 from PIL import Image
 
 from glf_minimal import DataError, load_dataset
-from glf_minimal.features import folder_batches
+from glf_minimal.evaluation.features import folder_batches
 
 ROWS, COLUMNS = np.mgrid[:12, :10]
-PICTURE = Image.fromarray(np.stack([20 * ROWS, 25 * COLUMNS, 100 + 0 * ROWS], axis=2).astype(np.uint8))
+PICTURE = Image.fromarray(
+    np.stack([20 * ROWS, 25 * COLUMNS, 100 + 0 * ROWS], axis=2).astype(np.uint8)
+)
 
 
 def encoded(picture, kind, **options):
@@ -43,18 +47,24 @@ def test_damaged_pictures(tmp_path, name):
     path = tmp_path / name
     for seed in range(60):
         path.write_bytes(damaged(FORMATS[name], seed))
-        loaded = load_or_sentence(lambda: load_dataset(f"folder:{tmp_path}", image_size=8), str(path), "remove it")
+        loaded = load_or_sentence(
+            lambda: load_dataset(f"folder:{tmp_path}", image_size=8), str(path), "remove it"
+        )
         assert loaded is None or loaded.pixels.shape in [(1, 3, 8, 8), (1, 1, 8, 8)]
-        for batch in load_or_sentence(lambda: list(folder_batches(tmp_path)), str(path), "remove it") or ():
+        for batch in (
+            load_or_sentence(lambda: list(folder_batches(tmp_path)), str(path), "remove it") or ()
+        ):
             assert batch.shape[:2] == (1, 3)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_whole_pictures(tmp_path, name):
-    """One picture is a data set; of an animation the first frame counts; JPEG and WebP come close."""
+    """One picture is a data set; an animation is its first frame; JPEG and WebP come close."""
     (tmp_path / name).write_bytes(FORMATS[name])
     loaded = load_dataset(f"folder:{tmp_path}").pixels[0].permute(1, 2, 0).numpy().astype(int)
-    expected = np.asarray(PICTURE.convert("P").convert("RGB") if name == "palette.png" else PICTURE, int)
+    expected = np.asarray(
+        PICTURE.convert("P").convert("RGB") if name == "palette.png" else PICTURE, int
+    )
     tolerance = 5 if name.endswith(("jpg", "webp", "gif")) else 0
     assert np.abs(loaded - expected).mean() <= tolerance
     with pytest.raises(DataError, match="no pictures for the test split"):
@@ -72,7 +82,9 @@ def test_pictures_are_turned_upright(tmp_path, orientation, ending):
     pixels = load_dataset(f"folder:{tmp_path}").pixels[0, 0]
     assert pixels.shape == ((32, 16) if orientation < 5 else (16, 32))
     corners = [pixels[0, 0], pixels[0, -1], pixels[-1, -1], pixels[-1, 0]]
-    assert [corner > 128 for corner in corners].index(True) == [0, 1, 2, 3, 0, 1, 2, 3][orientation - 1]
+    assert [corner > 128 for corner in corners].index(True) == [0, 1, 2, 3, 0, 1, 2, 3][
+        orientation - 1
+    ]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +100,9 @@ def test_more_than_8_bits(tmp_path, array, expected):
     """16 bits are scaled; what conversion would clip to black or white is refused."""
     Image.fromarray(array).save(tmp_path / "a.tif")
     if expected is None:
-        with pytest.raises(DataError, match=r"a\.tif \(it has 32 bits a channel, expected 8 or 16\)"):
+        with pytest.raises(
+            DataError, match=r"a\.tif \(it has 32 bits a channel, expected 8 or 16\)"
+        ):
             load_dataset(f"folder:{tmp_path}")
     else:
         assert (load_dataset(f"folder:{tmp_path}").pixels == expected).all()
@@ -99,14 +113,22 @@ def bomb(kind):
     if kind == "BMP":
         return FORMATS["a.bmp"][:18] + 2 * (60_000).to_bytes(4, "little") + FORMATS["a.bmp"][26:]
     header = b"IHDR" + 2 * (60_000).to_bytes(4, "big") + FORMATS["a.png"][24:29]
-    return FORMATS["a.png"][:12] + header + zlib.crc32(header).to_bytes(4, "big") + FORMATS["a.png"][33:]
+    return (
+        FORMATS["a.png"][:12]
+        + header
+        + zlib.crc32(header).to_bytes(4, "big")
+        + FORMATS["a.png"][33:]
+    )
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP"])
 def test_pictures_too_large_to_unpack(tmp_path, kind):
     path = tmp_path / f"a.{kind.lower()}"
     path.write_bytes(bomb(kind))
-    for load in (lambda: load_dataset(f"folder:{tmp_path}"), lambda: list(folder_batches(tmp_path))):
+    for load in (
+        lambda: load_dataset(f"folder:{tmp_path}"),
+        lambda: list(folder_batches(tmp_path)),
+    ):
         with pytest.raises(DataError, match=r"a\.(png|bmp) .*exceeds limit .*remove it"):
             load()
 
@@ -132,11 +154,20 @@ def test_what_a_name_can_stand_for(tmp_path, kind):
     PICTURE.save(tmp_path / "good.png")
     make(tmp_path / "b.png")
     if count is None:
-        for load in (lambda: load_dataset(f"folder:{tmp_path}"), lambda: list(folder_batches(tmp_path))):
-            with pytest.raises(DataError, match=r"cannot read the picture .*b\.png .*repair or remove it"):
+        for load in (
+            lambda: load_dataset(f"folder:{tmp_path}"),
+            lambda: list(folder_batches(tmp_path)),
+        ):
+            with pytest.raises(
+                DataError, match=r"cannot read the picture .*b\.png .*repair or remove it"
+            ):
                 load()
     else:
-        assert len(load_dataset(f"folder:{tmp_path}")) == sum(map(len, folder_batches(tmp_path))) == count
+        assert (
+            len(load_dataset(f"folder:{tmp_path}"))
+            == sum(map(len, folder_batches(tmp_path)))
+            == count
+        )
 
 
 def test_folders_that_lead_to_themselves_are_read_once(tmp_path):

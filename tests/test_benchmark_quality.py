@@ -1,4 +1,6 @@
-"""Time to quality: what is read off the points, what is made again, and what the scorer says of real images."""
+"""Time to quality: what is read off the points, what is made again, and what the scorer says of
+real images.
+"""
 
 import json
 from dataclasses import asdict
@@ -9,7 +11,7 @@ import torch
 from benchmarks import quality, quality_ours, quality_points
 from benchmarks.quality_points import BudgetSpent, Protocol, Stopwatch, write_point
 from glf_minimal import ImageDataset, load_dataset
-from glf_minimal.storage import write_json
+from glf_minimal.files import write_json
 
 
 def points(*pairs):
@@ -54,7 +56,10 @@ def test_answers_and_table_say_what_was_not_reached(results):
     }
     lines = quality.table(results).partition("\n\n")[0].splitlines()
     assert len({line.count("|") for line in lines}) == 1
-    assert lines[2] == "| GLF | 10 s | 20 s | 20 s | not reached | not reached | 2.50 ± 0.01 (20 s) | 10 |"
+    assert (
+        lines[2]
+        == "| GLF | 10 s | 20 s | 20 s | not reached | not reached | 2.50 ± 0.01 (20 s) | 10 |"
+    )
     assert lines[3].count("not reached") == len(quality.THRESHOLDS)
 
 
@@ -80,7 +85,9 @@ def test_our_points_are_made_once(digits_5k, tmp_path):
         first, second = (quality_points.point_path(folder, epoch) for epoch in (1, 2))
         written, kept = first.stat().st_mtime_ns, second.with_suffix(".npz").read_bytes()
         second.unlink()
-        quality_ours.make_points(system, folder, protocol)  # stopped before the second one, it makes that alone
+        quality_ours.make_points(
+            system, folder, protocol
+        )  # stopped before the second one, it makes that alone
         assert first.stat().st_mtime_ns == written
         assert second.with_suffix(".npz").read_bytes() == kept
         point = json.loads(second.read_text())

@@ -1,4 +1,6 @@
-"""The frame of the benchmarks measures what it says, and the book's tables are those of the committed results."""
+"""The frame of the benchmarks measures what it says, and the book's tables are those of the
+committed results.
+"""
 
 import json
 
@@ -29,7 +31,11 @@ def test_contenders_take_turns_and_ratios_are_to_the_first():
 
 def test_a_contender_that_fails_stops_the_comparison(capfd):
     with pytest.raises(RuntimeError, match="wrong has stopped"):
-        measure([Contender("wrong", "benchmarks.scale:epoch_of_batches", {"images": -1})], repeats=1, threads=1)
+        measure(
+            [Contender("wrong", "benchmarks.scale:epoch_of_batches", {"images": -1})],
+            repeats=1,
+            threads=1,
+        )
     assert "RuntimeError" in capfd.readouterr().err
 
 
@@ -41,7 +47,10 @@ class Counter(TorchDispatchMode):
         self.total = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        output, count = function(*args, **(kwargs or {})), flop_registry.get(function._overloadpacket)
+        output, count = (
+            function(*args, **(kwargs or {})),
+            flop_registry.get(function._overloadpacket),
+        )
         self.total += count(*args, **(kwargs or {}), out_val=output) if count else 0
         return output
 
@@ -57,7 +66,11 @@ def test_the_floor_of_a_flow_has_its_matrix_products_and_no_others(joint):
     """Counted in floating-point operations of a forward and a backward pass."""
     module, log_prob, _ = flow.ours(8, 16, joint)
     z = torch.randn(5, 8)
-    assert flops(products_only(module, lambda: log_prob(z))) == flops(lambda: log_prob(z).sum().backward()) > 0
+    assert (
+        flops(products_only(module, lambda: log_prob(z)))
+        == flops(lambda: log_prob(z).sum().backward())
+        > 0
+    )
 
 
 def test_the_floor_of_glf_has_its_products_and_no_others():
@@ -89,7 +102,10 @@ def test_a_step_of_glf_can_be_timed(mode):
 
 
 def test_a_sweep_grows_what_it_says():
-    sizes = [scale.step("cpu", batch=2, **{"blocks": n}).facts["parameters"] for n in scale.SWEEPS["blocks"][:2]]
+    sizes = [
+        scale.step("cpu", batch=2, **{"blocks": n}).facts["parameters"]
+        for n in scale.SWEEPS["blocks"][:2]
+    ]
     assert sizes[1] > sizes[0]
 
 
@@ -97,13 +113,26 @@ def test_the_tables_of_the_book_are_those_of_the_results(tmp_path):
     paths = report.write(out=tmp_path)
     assert len(paths) == len(list(RESULTS.glob("*.json")))
     for path in paths:
-        assert path.read_text() == (report.OUT / path.name).read_text(), f"{path.name}: run python -m benchmarks report"
+        assert path.read_text() == (report.OUT / path.name).read_text(), (
+            f"{path.name}: run python -m benchmarks report"
+        )
 
 
 def test_a_table_shows_time_rate_and_ratio(tmp_path):
-    row = {"name": "ours", "steps": 4, "images": 400, "seconds": 0.02, "ratio": 1.5, "peak_mib": 1234.4}
+    row = {
+        "name": "ours",
+        "steps": 4,
+        "images": 400,
+        "seconds": 0.02,
+        "ratio": 1.5,
+        "peak_mib": 1234.4,
+    }
     content = {"groups": {"small": [row | {"ratio_quartiles": [1.25, 1.75]}]}, "repeats": 3}
-    content["made_with"] = {"hardware": "a machine, 1 threads", "commit": "abc", "versions": {"torch": "2"}}
+    content["made_with"] = {
+        "hardware": "a machine, 1 threads",
+        "commit": "abc",
+        "versions": {"torch": "2"},
+    }
     path = tmp_path / "result.json"
     path.write_text(json.dumps(content))
     text = report.table(path)

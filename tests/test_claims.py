@@ -2,9 +2,9 @@
 
 from training_helpers import curve, diverge
 
+from glf_minimal.files import read_json, write_csv, write_json
 from glf_minimal.reproduction import claims, plan, published, rules
 from glf_minimal.reproduction.tables import table_1
-from glf_minimal.storage import read_json, write_csv, write_json
 
 
 def verdict(judge, results):
@@ -19,7 +19,12 @@ def test_verdicts_follow_the_records(records, tmp_path):
     rivals = [row for row in published.TABLE_1 if row != "glf" and "perceptual" not in row]
     for data in ("mnist", "fashion-mnist"):
         records("table-1", "glf", fcd=2.0, data=data, **short, curve=curve(9, 4, 2))
-    for count, fcd, expected in ((5, 3, "not tested"), (6, 3, "partly"), (12, 3, "supported"), (7, 1, "not supported")):
+    for count, fcd, expected in (
+        (5, 3, "not tested"),
+        (6, 3, "partly"),
+        (12, 3, "supported"),
+        (7, 1, "not supported"),
+    ):
         for place in range(count):
             data, row = ("mnist", "fashion-mnist")[place // 6], rivals[place % 6]
             results = records("table-1", row, fcd=float(fcd), data=data, **short)
@@ -29,9 +34,13 @@ def test_verdicts_follow_the_records(records, tmp_path):
     assert grey(results).met == "5 of 11, 12 planned"
     for data in ("mnist", "fashion-mnist"):
         for row in ("flowae", "vae-flow-prior", "two-stage-vae"):
-            results = records("table-1", row, fcd=3.0, data=data, curve=curve(9, 8, 7, 6, 3), **short)
+            results = records(
+                "table-1", row, fcd=3.0, data=data, curve=curve(9, 8, 7, 6, 3), **short
+            )
         if data == "mnist":
-            assert verdict(rules.faster_convergence, results) == "partly"  # half of what is planned is missing
+            assert (
+                verdict(rules.faster_convergence, results) == "partly"
+            )  # half of what is planned is missing
     assert verdict(rules.faster_convergence, results) == "supported"
     for row in ("vae-flow-prior", "flowae"):
         results = records("table-1", row, fcd=3.0, curve=curve(1, 0.5), **short)
@@ -53,12 +62,26 @@ def test_verdicts_follow_the_records(records, tmp_path):
         results = records("table-1", "flowae", fcd=3.0, data=data, **short)
     assert rules.single_stage(results)[::2] == ("supported", "5 of 5")
     records("first-ranking", "glf", mse_per_image=5.0, nll=17.0, fcd=1.0)
-    for values, expected in (((-96, 12, 8), "supported"), ((10, 12, 8), "partly"), ((10, 5, 8), "not supported")):
+    for values, expected in (
+        ((-96, 12, 8), "supported"),
+        ((10, 12, 8), "partly"),
+        ((10, 5, 8), "not supported"),
+    ):
         names = dict(zip(("nll", "mse_per_image", "fcd"), values, strict=True))
-        assert verdict(rules.stop_gradient, records("first-ranking", "regularized-glf", **names)) == expected
+        assert (
+            verdict(rules.stop_gradient, records("first-ranking", "regularized-glf", **names))
+            == expected
+        )
     for error, expected in ((5.0, "supported"), (4.5, "partly"), (4.0, "not supported")):
-        assert verdict(rules.reconstruction, records("first-ranking", "ae", mse_per_image=error, fcd=9.0)) == expected
-    results = records("first-ranking", "regularized-glf", nll=-96, mse_per_image=12, fcd=8, epochs=1)
+        assert (
+            verdict(
+                rules.reconstruction, records("first-ranking", "ae", mse_per_image=error, fcd=9.0)
+            )
+            == expected
+        )
+    results = records(
+        "first-ranking", "regularized-glf", nll=-96, mse_per_image=12, fcd=8, epochs=1
+    )
     assert verdict(rules.stop_gradient, results) == "not tested"  # fewer epochs than GLF
 
 
@@ -93,21 +116,28 @@ def test_verdicts_on_beta_and_on_the_companions(records):
         for row, fcd in zip(("flowae", "advae", "aae", "vae"), order, strict=True):
             results = records("flowae-report", row, fcd=fcd)
         assert rules.flowae_report(results)[::2] == expected
-    records("flowae-report", "advae-gan", fcd=1.0)  # is not in the report, so its seeds do not matter
+    records(
+        "flowae-report", "advae-gan", fcd=1.0
+    )  # is not in the report, so its seeds do not matter
     for row in ("flowae", "advae", "aae", "vae"):
         records("flowae-report", row, 1, fcd=1.0)
     assert "50 epochs, 2 seeds" in rules.flowae_report(results).evidence
 
 
 def test_what_seeds_can_make_meets_no_claim(records):
-    """Of two models with several seeds one is ahead only by more than two standard errors of the difference."""
+    """Of two models with several seeds one is ahead only by more than two standard errors of the
+    difference.
+    """
     for seed, fcds in enumerate(((1.0, 3.0, 5.0, 9.0), (1.2, 3.4, 5.4, 9.4))):
         for row, fcd in zip(("flowae", "advae", "aae", "vae"), fcds, strict=True):
             results = records("flowae-report", row, seed, fcd=fcd)
     assert rules.flowae_report(results)[::2] == ("supported", "6 of 6")
     results = records("flowae-report", "vae", 1, fcd=3.0)  # on average still the last
     assert rules.flowae_report(results).met == "3 of 6"
-    assert "3.20 ± 0.28 AdvAE (WGAN-GP); 5.20 ± 0.28 AAE; 6.00 ± 4.24 VAE" in rules.flowae_report(results).evidence
+    assert (
+        "3.20 ± 0.28 AdvAE (WGAN-GP); 5.20 ± 0.28 AAE; 6.00 ± 4.24 VAE"
+        in rules.flowae_report(results).evidence
+    )
 
 
 def test_beta_need_not_come_nearer_than_seeds_of_glf_are_to_each_other(records):
@@ -124,18 +154,28 @@ def test_beta_need_not_come_nearer_than_seeds_of_glf_are_to_each_other(records):
 
 
 def test_verdicts_on_the_reports_remarks(records):
-    assert verdict(rules.clear_or_varied, records("flowae-report", "flowae", fcd=1.0)) == "not tested"
+    assert (
+        verdict(rules.clear_or_varied, records("flowae-report", "flowae", fcd=1.0)) == "not tested"
+    )
     records("flowae-report", "vae", fcd=1.0, precision=0.7, recall=0.8)
-    for precision, recall, expected in ((0.8, 0.7, "supported"), (0.6, 0.7, "partly"), (0.6, 0.9, "not supported")):
+    for precision, recall, expected in (
+        (0.8, 0.7, "supported"),
+        (0.6, 0.7, "partly"),
+        (0.6, 0.9, "not supported"),
+    ):
         results = records("flowae-report", "aae", fcd=1.0, precision=precision, recall=recall)
         assert verdict(rules.clear_or_varied, results) == expected
-    records("flowae-report", "advae", fcd=1.0)  # has the first seed alone, and takes the others none of theirs
+    records(
+        "flowae-report", "advae", fcd=1.0
+    )  # has the first seed alone, and takes the others none of theirs
     records("flowae-report", "aae", fcd=1.0, precision=0.8, recall=0.7)
     for row, precision, recall in (("flowae", 0.9, 0.9), ("vae", 0.7, 0.8), ("aae", 0.85, 0.6)):
         records("flowae-report", row, seed=1, fcd=1.0, precision=precision, recall=recall)
     assert verdict(rules.clear_or_varied, results) == "supported"
     assert "precision 0.82 ± 0.04 of the AAE" in rules.clear_or_varied(results).evidence
-    records("flowae-report", "vae", seed=1, fcd=1.0, precision=0.9, recall=0.4)  # now seeds differ by more than models
+    records(
+        "flowae-report", "vae", seed=1, fcd=1.0, precision=0.9, recall=0.4
+    )  # now seeds differ by more than models
     assert verdict(rules.clear_or_varied, results) == "not supported"
     assert verdict(rules.compact_clusters, results) == "not tested"
 
@@ -169,7 +209,10 @@ def test_verdicts_on_colour_perceptual_losses_and_divergence(records):
         records("table-1", "glf", data=data, fcd=10.0)
         results = records("table-1", "glf-squeezenet", data=data, fcd=fcd)
         assert verdict(perceptual, results) == expected
-    assert verdict(perceptual, records("table-1", "glf-perceptual", data="celeba", fcd=9.0)) == "partly"  # the paper's
+    assert (
+        verdict(perceptual, records("table-1", "glf-perceptual", data="celeba", fcd=9.0))
+        == "partly"
+    )  # the paper's
     assert verdict(gans, results) == "not tested"
     for data in ("mnist", "fashion-mnist", "cifar10", "celeba"):
         records("table-1", "glf-perceptual", data=data, fcd=5.0)
@@ -179,11 +222,16 @@ def test_verdicts_on_colour_perceptual_losses_and_divergence(records):
     short = {"data": "cifar10", "recon": 68.0, "last_nll": -80.0, "epochs": 10}
     records("figure-4", good, **short, mse_per_image=79.0)
     results = records("figure-4", bad, **short, mse_per_image=194.0)
-    assert divergence(results)[::2] == ("not tested", "none made, 2 planned")  # without GLF there is no measure
+    assert divergence(results)[::2] == (
+        "not tested",
+        "none made, 2 planned",
+    )  # without GLF there is no measure
     records("figure-4", "glf", **short, mse_per_image=40.0)
     judged, numbers, met = divergence(results)
     assert (judged, met) == ("partly", "1 of 2")
-    assert "β = 1 ended at a test error of 194, GLF at 40 (in training 68, GLF 68; NLL -80)" in numbers
+    assert (
+        "β = 1 ended at a test error of 194, GLF at 40 (in training 68, GLF 68; NLL -80)" in numbers
+    )
     records("figure-4", good, **short, mse_per_image=81.0)
     assert divergence(results)[::2] == ("supported", "2 of 2")
     for row, error in ((bad, 79.0), (good, 79.0), ("glf", 40.0)):
@@ -195,7 +243,9 @@ def test_verdicts_on_colour_perceptual_losses_and_divergence(records):
 
 
 def test_models_are_compared_by_the_same_seeds(records):
-    """A bad second seed of GLF does not count against a rival that has none; real images have no seeds."""
+    """A bad second seed of GLF does not count against a rival that has none; real images have no
+    seeds.
+    """
     records("table-1", "glf", 0, fcd=2.0, epochs=20)
     records("table-1", "glf", 1, fcd=100.0, epochs=20)
     records("table-1", "real", 0, fcd=0.1)
@@ -218,7 +268,9 @@ def test_a_diverged_seed_takes_nothing_from_the_others(records):
     diverge(results / "table-1" / "mnist" / "wae-gan" / "seed-1.json")
     assert "mnist: WAE-GAN diverged, 2 of 2" in rules.best_samples(results, ("mnist",)).evidence
     records("table-1", "glf", 1, fcd=2.0)
-    diverge(results / "table-1" / "mnist" / "glf" / "seed-0.json")  # a rival that has not diverged is ahead of it
+    diverge(
+        results / "table-1" / "mnist" / "glf" / "seed-0.json"
+    )  # a rival that has not diverged is ahead of it
     judged = rules.best_samples(results, ("mnist",))
     assert judged.met == "0 of 1, 6 planned"
     assert "mnist: GLF diverged, 1 of 2" in judged.evidence
@@ -230,8 +282,13 @@ def test_divergence_without_the_stop_gradient_speaks_for_it(records):
     assert verdict(rules.stop_gradient, results) == "not tested"
     records("first-ranking", "regularized-glf", nll=0.0, mse_per_image=5.0, fcd=1.0)
     diverge(results / "first-ranking" / "mnist" / "regularized-glf" / "seed-0.json")
-    assert rules.stop_gradient(results)[:2] == ("supported", "first-ranking, mnist: without it the training diverged.")
-    assert verdict(rules.reconstruction, results) == "supported"  # which needs GLF and the plain auto-encoder alone
+    assert rules.stop_gradient(results)[:2] == (
+        "supported",
+        "first-ranking, mnist: without it the training diverged.",
+    )
+    assert (
+        verdict(rules.reconstruction, results) == "supported"
+    )  # which needs GLF and the plain auto-encoder alone
     records("first-ranking", "regularized-glf", epochs=1)
     diverge(results / "first-ranking" / "mnist" / "regularized-glf" / "seed-0.json")
     assert verdict(rules.stop_gradient, results) == "not tested"  # under other settings than GLF
@@ -249,20 +306,33 @@ def test_only_what_was_measured_alike_is_compared(records):
     assert rules.best_samples(results, ("mnist",)).met == "none made, 6 planned"
     write_json(path, record | {"protocol": {"samples_are": "generated", "samples": 200}})
     assert rules.best_samples(results, ("mnist",)).met == "none made, 6 planned"
-    assert "not run" in next(line for line in table_1(results, "mnist").markdown().splitlines() if "| VAE |" in line)
+    assert "not run" in next(
+        line for line in table_1(results, "mnist").markdown().splitlines() if "| VAE |" in line
+    )
 
 
 def test_between_snapshots_a_line_says_when_a_level_was_reached(records):
-    """A rival with other snapshots is not favoured by them: GLF passes 3 half-way from its third epoch to its fifth."""
+    """A rival with other snapshots is not favoured by them: GLF passes 3 half-way from its third
+    epoch to its fifth.
+    """
     points = [point for point in curve(9, 5, 4, 3.5, 2) if point["epoch"] != 4]
     records("table-1", "glf", fcd=2.0, epochs=5, curve=points)
-    judged = rules.faster_convergence(records("table-1", "flowae", fcd=3.0, epochs=5, curve=curve(9, 9, 9, 9, 3)))
+    judged = rules.faster_convergence(
+        records("table-1", "flowae", fcd=3.0, epochs=5, curve=curve(9, 9, 9, 9, 3))
+    )
     assert judged.met == "1 of 1, 6 planned"
-    assert "FlowAE was best after 5 epochs, 40 s, FCD 3.00, GLF as good after 4 epochs, 32 s" in judged.evidence
-    judged = rules.faster_convergence(records("table-1", "flowae", fcd=1.0, epochs=5, curve=curve(9, 9, 9, 9, 1)))
+    assert (
+        "FlowAE was best after 5 epochs, 40 s, FCD 3.00, GLF as good after 4 epochs, 32 s"
+        in judged.evidence
+    )
+    judged = rules.faster_convergence(
+        records("table-1", "flowae", fcd=1.0, epochs=5, curve=curve(9, 9, 9, 9, 1))
+    )
     assert judged.met == "0 of 1, 6 planned"
     assert "GLF as good after –" in judged.evidence
-    judged = rules.faster_convergence(records("table-1", "flowae", fcd=9.0, epochs=5, curve=curve(9.5, 9)))
+    judged = rules.faster_convergence(
+        records("table-1", "flowae", fcd=9.0, epochs=5, curve=curve(9.5, 9))
+    )
     assert "best after 2 epochs, 16 s, FCD 9.00, GLF as good after 1 epochs, 8 s" in judged.evidence
     rival = curve(9, 9, 9, 9, 3)
     for point in rival:
@@ -270,7 +340,9 @@ def test_between_snapshots_a_line_says_when_a_level_was_reached(records):
     judged = rules.faster_convergence(records("table-1", "flowae", fcd=3.0, epochs=5, curve=rival))
     assert judged.met == "0 of 1, 6 planned"  # sooner by epochs, not by the clock
     results = records("table-1", "flowae", fcd=3.0, epochs=5, curve=rival, gpu=True)
-    assert rules.faster_convergence(results).met == "1 of 1, 6 planned"  # another machine: epochs alone
+    assert (
+        rules.faster_convergence(results).met == "1 of 1, 6 planned"
+    )  # another machine: epochs alone
 
 
 def test_a_perceptual_loss_is_compared_on_the_same_seeds(records):

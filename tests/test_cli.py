@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from training_helpers import quick
 
-from glf_minimal import classifiers, fit
-from glf_minimal.catalogue import RECIPES
-from glf_minimal.runs import CHECKPOINT, WEIGHTS, checkpoint_epoch
-from glf_minimal.storage import read_tensors
+from glf_minimal import fit
+from glf_minimal.files import read_tensors
+from glf_minimal.recipes.catalogue import RECIPES
+from glf_minimal.training.folder import CHECKPOINT, WEIGHTS, checkpoint_epoch
 
 # Progress bars off, a checkpoint after every epoch.
 QUIET = ["--no-progress", "--device", "cpu", "--set", "train.checkpoint_seconds=0"]
@@ -23,8 +23,19 @@ QUIET = ["--no-progress", "--device", "cpu", "--set", "train.checkpoint_seconds=
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, data_root):
     folder = tmp_path_factory.mktemp("cli") / "run"
-    train = [sys.executable, "-m", "glf_minimal", "train", "--recipe", "glf-digits", "--out", folder]
-    subprocess.run([*train, "--root", data_root, "--epochs", "2", *QUIET], check=True, capture_output=True)
+    train = [
+        sys.executable,
+        "-m",
+        "glf_minimal",
+        "train",
+        "--recipe",
+        "glf-digits",
+        "--out",
+        folder,
+    ]
+    subprocess.run(
+        [*train, "--root", data_root, "--epochs", "2", *QUIET], check=True, capture_output=True
+    )
     return folder
 
 
@@ -33,7 +44,12 @@ def test_help_reads_well(glf):
     assert code == 0
     for word in ("recipes", "train", "sample", "evaluate", "Generative Latent Flow"):
         assert word in out
-    words = {"train": "runs/RECIPE", "sample": "RUN/grid.png", "recipes": "NAME", "evaluate": "EXPERIMENT/ROW"}
+    words = {
+        "train": "runs/RECIPE",
+        "sample": "RUN/grid.png",
+        "recipes": "NAME",
+        "evaluate": "EXPERIMENT/ROW",
+    }
     for command, word in words.items():
         code, out, _ = glf(command, "--help")
         assert code == 0
@@ -53,7 +69,9 @@ def test_recipes_lists_those_with_a_part_of_their_name(glf):
     names = [line.split()[0] for line in out.splitlines()]
     assert names == [name for name in RECIPES if "small-mnist" in name]
     assert len(names) > 10
-    assert glf("recipes", "glf-mnist")[1].startswith("data.")  # a whole name, although it is part of others
+    assert glf("recipes", "glf-mnist")[1].startswith(
+        "data."
+    )  # a whole name, although it is part of others
     code, _, err = glf("recipes", "glf-minst")
     assert code == 1
     assert "unknown recipe 'glf-minst'; did you mean glf-mnist" in err
@@ -66,13 +84,25 @@ def test_recipes_shows_settings_as_set_takes_them(glf, data_root, tmp_path):
     lines = [line for line in out.splitlines() if not line.startswith("train.progress")]
     changes = [part for line in lines for part in ("--set", line)]
     out = tmp_path / "run"
-    code, _, err = glf("train", "--recipe", "glf-digits", *changes, "--out", out, "--root", data_root, "--no-progress")
+    code, _, err = glf(
+        "train",
+        "--recipe",
+        "glf-digits",
+        *changes,
+        "--out",
+        out,
+        "--root",
+        data_root,
+        "--no-progress",
+    )
     assert (code, err) == (0, "")
 
 
 def test_train_and_sample(glf, data_root, tmp_path):
     out = tmp_path / "run"
-    code, text, _ = glf("train", "--recipe", "glf-digits", "--out", out, "--root", data_root, "--epochs", 2, *QUIET)
+    code, text, _ = glf(
+        "train", "--recipe", "glf-digits", "--out", out, "--root", data_root, "--epochs", 2, *QUIET
+    )
     assert code == 0
     assert "2 epochs" in text
     assert str(out / "samples.png") in text
@@ -84,13 +114,14 @@ def test_train_and_sample(glf, data_root, tmp_path):
     glf("sample", out, "-n", 9, "--seed", 4, "--out", tmp_path / "other.png")
     glf("sample", out, "-n", 9, "--seed", 3, "--plain-noise")
     grids = [
-        (tmp_path / name).read_bytes() for name in ("run/grid.png", "again.png", "other.png", "run/plain-noise.png")
+        (tmp_path / name).read_bytes()
+        for name in ("run/grid.png", "again.png", "other.png", "run/plain-noise.png")
     ]
     assert grids[0] == grids[1]
     assert len(set(grids)) == 3
 
 
-@pytest.mark.filterwarnings("ignore::glf_minimal.frechet.TooFewSamples")
+@pytest.mark.filterwarnings("ignore::glf_minimal.evaluation.frechet.TooFewSamples")
 def test_evaluate(glf, run, data_root, tmp_path):
     arguments = ["evaluate", run, "--samples", 20, "--root", data_root, "--device", "cpu"]
     code, out, err = glf(*arguments)
@@ -117,13 +148,15 @@ def test_evaluate(glf, run, data_root, tmp_path):
 
 def test_evaluate_with_a_file_of_inceptions_weights(glf, run, data_root, tmp_path):
     """It asks for FID by itself."""
-    code, _, err = glf("evaluate", run, "--inception", tmp_path / "missing.pth", "--root", data_root)
+    code, _, err = glf(
+        "evaluate", run, "--inception", tmp_path / "missing.pth", "--root", data_root
+    )
     assert code == 1
     assert "missing.pth" in err
 
 
 def test_evaluate_a_classifier(glf, classifier_run, data_root, tmp_path, monkeypatch):
-    monkeypatch.setattr(classifiers, "WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr("glf_minimal.evaluation.classifier.WEIGHTS_FOLDER", tmp_path)
     code, out, err = glf("evaluate", classifier_run, "--root", data_root, "--device", "cpu")
     assert (code, err) == (0, "")
     words = out.split()
@@ -141,7 +174,16 @@ def test_train_on_a_folder_of_pictures(glf, tmp_path):
     pictures.mkdir()
     for i in range(20):
         Image.new("RGB", (30, 20), (i * 10, 100, 200)).save(pictures / f"{i}.png")
-    arguments = ["train", "--recipe", "glf-digits", "--data", f"folder:{pictures}", "--out", tmp_path / "run", *QUIET]
+    arguments = [
+        "train",
+        "--recipe",
+        "glf-digits",
+        "--data",
+        f"folder:{pictures}",
+        "--out",
+        tmp_path / "run",
+        *QUIET,
+    ]
     code, _, err = glf(*arguments, "--image-size", 12, "--epochs", 2)
     assert (code, err) == (0, "")
     code, _, _ = glf("sample", tmp_path / "run", "-n", 4)
@@ -154,14 +196,34 @@ def test_train_on_a_folder_of_pictures(glf, tmp_path):
     [
         (["train", "--recipe", "glf-minst"], "unknown recipe 'glf-minst'; did you mean glf-mnist"),
         (["train", "--recipe", "glf-digits", "--data", "mnits"], "unknown data set 'mnits'"),
-        (["train", "--recipe", "glf-digits", "--data", "folder:nowhere"], "nowhere is not a folder"),
+        (
+            ["train", "--recipe", "glf-digits", "--data", "folder:nowhere"],
+            "nowhere is not a folder",
+        ),
         (["train", "--recipe", "glf-digits", "--set", "model.betta=1"], "did you mean model.beta"),
-        (["train", "--recipe", "glf-digits", "--set", "train.lr=-1"], "lr: expected a positive number"),
+        (
+            ["train", "--recipe", "glf-digits", "--set", "train.lr=-1"],
+            "lr: expected a positive number",
+        ),
         (["train", "--recipe", "glf-digits", "--device", "gpu"], "device: expected"),
-        (["train", "--recipe", "quickstart", "--data", "digits", "--set", "networks.family=resnet"], "'resnet'"),
+        (
+            [
+                "train",
+                "--recipe",
+                "quickstart",
+                "--data",
+                "digits",
+                "--set",
+                "networks.family=resnet",
+            ],
+            "'resnet'",
+        ),
         (["train", "--recipe", "glf-digits", "--device", "meta"], "device: expected"),
         (["train", "--recipe", "glf-digits", "--seed", 10**20], "seed: expected less than"),
-        (["train", "--recipe", "glf-digits", "--out", "/proc/run"], "cannot make the folder /proc/run"),
+        (
+            ["train", "--recipe", "glf-digits", "--out", "/proc/run"],
+            "cannot make the folder /proc/run",
+        ),
         (["sample", "nowhere"], "is nowhere the folder of a run"),
         (["sample", sys.executable], "the folder of a run"),
         (["evaluate", "nowhere"], "is nowhere the folder of a run"),
@@ -189,7 +251,9 @@ def test_a_run_of_ones_own_model_cannot_be_evaluated(glf, make_glf, some_digits,
 
 def test_an_output_folder_that_is_a_file(glf, tmp_path, data_root):
     (tmp_path / "file").write_text("precious")
-    code, _, err = glf("train", "--recipe", "glf-digits", "--out", tmp_path / "file", "--root", data_root, *QUIET)
+    code, _, err = glf(
+        "train", "--recipe", "glf-digits", "--out", tmp_path / "file", "--root", data_root, *QUIET
+    )
     assert code == 1
     assert "is a file" in err
     assert (tmp_path / "file").read_text() == "precious"
@@ -227,7 +291,9 @@ def test_a_pickle_in_place_of_the_weights(glf, run, tmp_path):
 
 
 def _start(*arguments):
-    """A command in a process of its own, which heeds Ctrl-C even if the tests run in the background."""
+    """A command in a process of its own, which heeds Ctrl-C even if the tests run in the
+    background.
+    """
     return subprocess.Popen(
         [sys.executable, "-m", "glf_minimal", *map(str, arguments)],
         stderr=subprocess.PIPE,
@@ -261,7 +327,9 @@ def test_stopped_and_killed_it_ends_with_the_same_weights(glf, tmp_path, data_ro
             assert f"checkpoint of epoch {checkpoint_epoch(killed)}" in err
             assert "Traceback" not in err
     assert glf(*train, "--out", killed)[0] == 0
-    (expected, expected_metadata), (got, metadata) = (read_tensors(out / WEIGHTS) for out in (unbroken, killed))
+    (expected, expected_metadata), (got, metadata) = (
+        read_tensors(out / WEIGHTS) for out in (unbroken, killed)
+    )
     assert expected.keys() == got.keys()
     assert all(torch.equal(expected[name], got[name]) for name in expected)
     for row in expected_metadata["history"] + metadata["history"]:

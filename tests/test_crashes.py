@@ -7,7 +7,9 @@ import pytest
 from stress import disks, outputs, reproducing, trainings
 from stress.workshop import Workshop
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the faults are made with what Linux has")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="the faults are made with what Linux has"
+)
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,37 @@ import torch
 from damage import damaged, load_or_sentence
 from training_helpers import Interrupted, assert_equal_weights, quick, stop_training
 
-from glf_minimal import RunError, classifiers, fit
-from glf_minimal.catalogue import get_recipe
-from glf_minimal.classifiers import WEIGHTS_FOLDER, load_classifier
-from glf_minimal.experiments import load_run, train_recipe
-from glf_minimal.records import read_records
-from glf_minimal.runs import CHECKPOINT, CONFIG, FREE_SETTINGS, HISTORY, WEIGHTS, Run, _flatten, claim_folder
-from glf_minimal.storage import read_csv, read_pretrained, read_tensors, write_csv, write_json, write_tensors
+from glf_minimal import RunError, fit
+from glf_minimal.evaluation.classifier import WEIGHTS_FOLDER, load_classifier
+from glf_minimal.files import (
+    read_csv,
+    read_pretrained,
+    read_tensors,
+    write_csv,
+    write_json,
+    write_tensors,
+)
+from glf_minimal.recipes.catalogue import get_recipe
+from glf_minimal.recipes.run import load_run, train_recipe
+from glf_minimal.reproduction.records import read_records
+from glf_minimal.training.folder import (
+    CHECKPOINT,
+    CONFIG,
+    FREE_SETTINGS,
+    HISTORY,
+    WEIGHTS,
+    Run,
+    _flatten,
+    claim_folder,
+)
 
-SMALL = {"train.epochs": 2, "train.progress": False, "train.device": "cpu", "networks.hidden": [16], "flow.hidden": 8}
+SMALL = {
+    "train.epochs": 2,
+    "train.progress": False,
+    "train.device": "cpu",
+    "networks.hidden": [16],
+    "flow.hidden": 8,
+}
 BLOCKS = [range(start, start + 20) for start in range(0, 80, 20)]
 
 
@@ -42,7 +64,9 @@ def copy(run, tmp_path):
 @pytest.mark.parametrize("seeds", BLOCKS)
 @pytest.mark.parametrize("name", [WEIGHTS, CHECKPOINT])
 def test_weights(make_glf, some_digits, tmp_path, name, seeds):
-    """Not one bit of them, or of the history in their header, can differ and be taken for a training."""
+    """Not one bit of them, or of the history in their header, can differ and be taken for a
+    training.
+    """
     if name == WEIGHTS:
         fit(make_glf(), some_digits, quick(), tmp_path)
     else:
@@ -74,15 +98,18 @@ KEEP_WRITING = """
 import sys
 from pathlib import Path
 import torch
-from glf_minimal.storage import write_tensors
+from glf_minimal.files import write_tensors
 while True:
     for epoch in range(2):
-        write_tensors(Path(sys.argv[1]), {"weight": torch.full((1000 + 500 * epoch,), 1.0)}, {"epoch": epoch})
+        weight = torch.full((1000 + 500 * epoch,), 1.0)
+        write_tensors(Path(sys.argv[1]), {"weight": weight}, {"epoch": epoch})
 """
 
 
 def test_a_file_that_is_replaced_while_it_is_read_is_read_whole(tmp_path):
-    """As beside a running training: the old file or the new one, never the header of one with the rest of the other."""
+    """As beside a running training: the old file or the new one, never the header of one with the
+    rest of the other.
+    """
     path = tmp_path / "checkpoint.safetensors"
     writer = subprocess.Popen([sys.executable, "-c", KEEP_WRITING, path])
     try:
@@ -100,13 +127,17 @@ def test_a_file_that_is_replaced_while_it_is_read_is_read_whole(tmp_path):
 
 
 def test_files_of_older_versions_have_no_digest():
-    assert all("digest" not in read_tensors(path)[1] for path in WEIGHTS_FOLDER.glob("*.safetensors"))
+    assert all(
+        "digest" not in read_tensors(path)[1] for path in WEIGHTS_FOLDER.glob("*.safetensors")
+    )
     assert load_classifier("mnist")[1]["accuracy"] > 0.99
 
 
 @pytest.mark.parametrize("seeds", BLOCKS)
 def test_settings(copy, run, seeds):
-    """What still is JSON and builds a model is of the run's weights; going on with it needs the same settings."""
+    """What still is JSON and builds a model is of the run's weights; going on with it needs the
+    same settings.
+    """
     model, config = load_run(run)
     whole = (copy / CONFIG).read_bytes()
     for seed in seeds:
@@ -118,28 +149,40 @@ def test_settings(copy, run, seeds):
         if load_or_sentence(lambda: claim_folder(copy, config) or True, str(copy)):
             same = _flatten(json.loads(before))
             wanted = _flatten(config)
-            assert not [n for n in wanted if not n.startswith(FREE_SETTINGS) and same.get(n) != wanted[n]]
+            assert not [
+                n for n in wanted if not n.startswith(FREE_SETTINGS) and same.get(n) != wanted[n]
+            ]
 
 
 VALUES = [None, True, -1, 0, 1.5, float("nan"), 10**30, "x", "../../x", [], [1, 2], {"a": 1}]
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element")
-@pytest.mark.parametrize("name", ["image_shape", "data", "networks", "flow", "model", "train", "built", "data_sha256"])
+@pytest.mark.parametrize(
+    "name", ["image_shape", "data", "networks", "flow", "model", "train", "built", "data_sha256"]
+)
 def test_settings_of_another_kind(copy, name):
     config = json.loads((copy / CONFIG).read_text())
     keys = [*config[name]] if isinstance(config[name], dict) else []
     changes = [{name: value} for value in VALUES]
-    changes += [{name: config[name] | {key: value}} for key in keys if key != "blocks" for value in VALUES]
+    changes += [
+        {name: config[name] | {key: value}} for key in keys if key != "blocks" for value in VALUES
+    ]
     for change in changes:
         (copy / CONFIG).write_text(json.dumps(config | change))
         load_or_sentence(lambda: load_run(copy), str(copy))
-    (copy / CONFIG).write_text(json.dumps({key: value for key, value in config.items() if key != name}))
-    with pytest.raises(ValueError if name == "image_shape" else RunError, match=f"config.json .*{name}"):
+    (copy / CONFIG).write_text(
+        json.dumps({key: value for key, value in config.items() if key != name})
+    )
+    with pytest.raises(
+        ValueError if name == "image_shape" else RunError, match=f"config.json .*{name}"
+    ):
         load_run(copy)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", "[" * 100_000, '{"a": ' + "1" * 5000 + "}", '{"a": 1', "\ufeff{}"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "null", "[" * 100_000, '{"a": ' + "1" * 5000 + "}", '{"a": 1', "\ufeff{}"]
+)
 def test_what_is_no_settings(copy, text):
     (copy / CONFIG).write_text(text)
     with pytest.raises(RunError, match=r"config\.json .*; train the run again"):
@@ -148,11 +191,16 @@ def test_what_is_no_settings(copy, text):
 
 @pytest.mark.parametrize("seeds", BLOCKS)
 def test_histories(copy, seeds):
-    """A text without a digest: one digit can become another, but no row is short and no number a word."""
+    """A text without a digest: one digit can become another, but no row is short and no number a
+    word.
+    """
     whole = (copy / HISTORY).read_bytes()
     for seed in seeds:
         (copy / HISTORY).write_bytes(damaged(whole, seed))
-        rows = load_or_sentence(lambda: read_csv(copy / HISTORY), str(copy / HISTORY), "delete it") or []
+        rows = (
+            load_or_sentence(lambda: read_csv(copy / HISTORY), str(copy / HISTORY), "delete it")
+            or []
+        )
         for column in {name for row in rows for name in row}:
             assert len({isinstance(row[column], str) for row in rows if column in row}) == 1
 
@@ -170,14 +218,21 @@ def test_records(records, seeds, ending):
     """A record that is read has all of its parts."""
     results = records("first-ranking", "glf", fcd=3.25, nll=1.5)
     (path,) = results.rglob(f"seed-0.{ending}")
-    write_csv(path.with_suffix(".csv"), [{"stage": "joint", "epoch": n, "recon": 0.5} for n in (1, 2)])
+    write_csv(
+        path.with_suffix(".csv"), [{"stage": "joint", "epoch": n, "recon": 0.5} for n in (1, 2)]
+    )
     whole = path.read_bytes()
     for seed in seeds:
         path.write_bytes(damaged(whole, seed))
-        rows = load_or_sentence(lambda: read_records(results, "first-ranking", "mnist"), str(path), "delete it and")
+        rows = load_or_sentence(
+            lambda: read_records(results, "first-ranking", "mnist"), str(path), "delete it and"
+        )
         for record in (rows or {}).get("glf", ()):
             assert isinstance(record["seed"], int)
-            assert all(isinstance(record[part], dict) for part in ("settings", "metrics", "protocol", "training"))
+            assert all(
+                isinstance(record[part], dict)
+                for part in ("settings", "metrics", "protocol", "training")
+            )
 
 
 @pytest.mark.parametrize("part", ["settings", "metrics", "protocol", "training", "seed"])
@@ -193,7 +248,7 @@ def test_records_of_another_kind(records, part, value):
 @pytest.mark.parametrize("seeds", BLOCKS[:2])
 def test_classifiers(tmp_path, monkeypatch, seeds):
     """As committed, without a digest: the record says which file it was, by its SHA-256."""
-    monkeypatch.setattr(classifiers, "WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr("glf_minimal.evaluation.classifier.WEIGHTS_FOLDER", tmp_path)
     path = tmp_path / "classifier-mnist.safetensors"
     whole = (WEIGHTS_FOLDER / path.name).read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")
@@ -208,7 +263,10 @@ def test_classifiers(tmp_path, monkeypatch, seeds):
 @pytest.mark.parametrize("seeds", BLOCKS)
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 def test_pretrained_weights(tmp_path, ending, seeds):
-    path, tensors = tmp_path / f"weights.{ending}", {"a.weight": torch.rand(3, 3), "b": torch.arange(4)}
+    path, tensors = (
+        tmp_path / f"weights.{ending}",
+        {"a.weight": torch.rand(3, 3), "b": torch.arange(4)},
+    )
     if ending == "safetensors":
         write_tensors(path, tensors)
     else:
@@ -216,4 +274,8 @@ def test_pretrained_weights(tmp_path, ending, seeds):
     whole = path.read_bytes()
     for seed in seeds:
         path.write_bytes(damaged(whole, seed))
-        load_or_sentence(lambda: read_pretrained(path), f"cannot read weights from {path}", "give a .safetensors or")
+        load_or_sentence(
+            lambda: read_pretrained(path),
+            f"cannot read weights from {path}",
+            "give a .safetensors or",
+        )

@@ -1,4 +1,6 @@
-"""Data: the packaged sets, the cache, downloads, folders of pictures, and what is said when something is wrong."""
+"""Data: the packaged sets, the cache, downloads, folders of pictures, and what is said when
+something is wrong.
+"""
 
 import gzip
 import pickle
@@ -24,7 +26,9 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
-@pytest.mark.parametrize(("name", "shape", "sizes"), [("mnist-5k", 28, (4500, 500)), ("digits", 8, (1621, 176))])
+@pytest.mark.parametrize(
+    ("name", "shape", "sizes"), [("mnist-5k", 28, (4500, 500)), ("digits", 8, (1621, 176))]
+)
 def test_packaged_sets_need_no_network(name, shape, sizes, data_root, no_network):
     train, test = (load_dataset(name, split, data_root) for split in ("train", "test"))
     assert (len(train), len(test)) == sizes
@@ -104,7 +108,9 @@ def test_unknown_names(arguments, words):
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10", "celeba"])
 def test_without_a_network_the_ways_out_are_named(name, tmp_path, no_network, monkeypatch):
     monkeypatch.setattr(data_module, "DEBIAN_FASHION_MNIST", tmp_path / "not-installed")
-    with pytest.raises(DataError, match=rf"{name} is not in .*connect to the network, put {name}-train.npz") as caught:
+    with pytest.raises(
+        DataError, match=rf"{name} is not in .*connect to the network, put {name}-train.npz"
+    ) as caught:
         load_dataset(name, "train", tmp_path)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("*.npz"))
@@ -167,8 +173,12 @@ def test_torchvisions_cifar10_is_read(tmp_path, monkeypatch):
     folder = tmp_path / "downloads" / "cifar-10-batches-py"
     folder.mkdir(parents=True)
     planes = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), np.uint8)
-    (folder / "test_batch").write_bytes(pickle.dumps({"data": planes.reshape(4, -1), "labels": [3, 1, 4, 1]}))
-    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": [str(i) for i in range(10)]}))
+    (folder / "test_batch").write_bytes(
+        pickle.dumps({"data": planes.reshape(4, -1), "labels": [3, 1, 4, 1]})
+    )
+    (folder / "batches.meta").write_bytes(
+        pickle.dumps({"label_names": [str(i) for i in range(10)]})
+    )
     monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: True)
     monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": None})
     loaded = load_dataset("cifar10", "test", tmp_path)
@@ -187,9 +197,15 @@ def test_torchvisions_celeba_is_cropped_and_scaled(tmp_path, monkeypatch):
     names = [f"{i:06d}.jpg" for i in range(1, 5)]
     for name in names:
         Image.fromarray(face).save(folder / "img_align_celeba" / name, quality=100, subsampling=0)
-    (folder / "list_eval_partition.txt").write_text("".join(f"{n} {i // 2}\n" for i, n in enumerate(names)))
+    (folder / "list_eval_partition.txt").write_text(
+        "".join(f"{n} {i // 2}\n" for i, n in enumerate(names))
+    )
     (folder / "identity_CelebA.txt").write_text("".join(f"{name} 1\n" for name in names))
-    tables = {"list_attr_celeba": [1, -1] * 20, "list_bbox_celeba": [1, 2], "list_landmarks_align_celeba": [1, 2]}
+    tables = {
+        "list_attr_celeba": [1, -1] * 20,
+        "list_bbox_celeba": [1, 2],
+        "list_landmarks_align_celeba": [1, 2],
+    }
     for file, row in tables.items():
         header = " ".join(f"column{i}" for i in range(len(row)))
         lines = [" ".join(map(str, [name, *row])) for name in names]
@@ -204,7 +220,9 @@ def test_torchvisions_celeba_is_cropped_and_scaled(tmp_path, monkeypatch):
     assert len(load_dataset("celeba", "valid", tmp_path)) == 2
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "text", "empty", "pickle", "shape", "dtype", "keys"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "flipped", "text", "empty", "pickle", "shape", "dtype", "keys"]
+)
 def test_a_damaged_cache_is_named_and_left_alone(tmp_path, damage):
     path = tmp_path / "mnist-train.npz"
     images, labels = np.zeros((4, 28, 28, 1), np.uint8), np.zeros(4, np.int64)
@@ -225,7 +243,9 @@ def test_a_damaged_cache_is_named_and_left_alone(tmp_path, damage):
     elif damage == "empty":
         content = b""
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"the cache file .*mnist-train\.npz .*delete it and run again"):
+    with pytest.raises(
+        DataError, match=r"the cache file .*mnist-train\.npz .*delete it and run again"
+    ):
         load_dataset("mnist", "train", tmp_path)
     assert path.read_bytes() == content
 
@@ -263,7 +283,8 @@ def test_a_folder_with_its_own_split(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("mode", "ending"), [("P", "png"), ("RGBA", "png"), ("CMYK", "jpg"), ("RGB", "webp"), ("LA", "png")]
+    ("mode", "ending"),
+    [("P", "png"), ("RGBA", "png"), ("CMYK", "jpg"), ("RGB", "webp"), ("LA", "png")],
 )
 def test_other_colour_modes_become_rgb(tmp_path, mode, ending):
     _save_pictures(tmp_path, 2, mode=mode, ending=ending)
@@ -278,7 +299,9 @@ def test_sixteen_bit_pictures_keep_their_brightness(tmp_path):
 def test_pictures_of_different_sizes_need_image_size(tmp_path):
     _save_pictures(tmp_path, 2)
     Image.new("RGB", (20, 10), "red").save(tmp_path / "wide.png")
-    with pytest.raises(DataError, match=r"wide\.png is 20x10 but .*00\.png is 8x8; give image_size"):
+    with pytest.raises(
+        DataError, match=r"wide\.png is 20x10 but .*00\.png is 8x8; give image_size"
+    ):
         load_dataset(f"folder:{tmp_path}")
     loaded = load_dataset(f"folder:{tmp_path}", image_size=12)
     assert loaded.image_shape == (3, 12, 12)

@@ -1,4 +1,6 @@
-"""One protocol for every model: each switch does what it says, numbers repeat, and better samples score better."""
+"""One protocol for every model: each switch does what it says, numbers repeat, and better samples
+score better.
+"""
 
 import math
 from itertools import pairwise
@@ -9,15 +11,22 @@ from torch import nn
 from training_helpers import assert_equal_weights, conv_glf, quick, weights
 
 from glf_minimal import VAE, Flow, fit, load_dataset, mlp_decoder, mlp_encoder
-from glf_minimal.classifiers import Classifier
 from glf_minimal.data import ImageDataset
 from glf_minimal.errors import DivergenceError, MetricError
-from glf_minimal.evaluation import Protocol, evaluate, generate
-from glf_minimal.features import InceptionFeatures
+from glf_minimal.evaluation.classifier import Classifier
+from glf_minimal.evaluation.evaluate import Protocol, evaluate, generate
+from glf_minimal.evaluation.features import InceptionFeatures
 from glf_minimal.losses import mse
-from glf_minimal.models import AE, GaussianMixture, LatentGenerator, LatentModel, StandardNormal, TwoStageVAE
+from glf_minimal.models import (
+    AE,
+    GaussianMixture,
+    LatentGenerator,
+    LatentModel,
+    StandardNormal,
+    TwoStageVAE,
+)
 
-pytestmark = pytest.mark.filterwarnings("ignore::glf_minimal.frechet.TooFewSamples")
+pytestmark = pytest.mark.filterwarnings("ignore::glf_minimal.evaluation.frechet.TooFewSamples")
 
 SHAPE = (1, 8, 8)
 COMPARED = {"kid", "kid_std", "precision", "recall", "density", "coverage"}
@@ -40,11 +49,15 @@ def glf_model(digits):
 
 
 def small(kind, **arguments):
-    """A model of 8x8 digits with 6 latents, without training; a VAE's encoder has two outputs per latent."""
+    """A model of 8x8 digits with 6 latents, without training; a VAE's encoder has two outputs per
+    latent.
+    """
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         outputs = 12 if issubclass(kind, VAE) else 6
-        return kind(mlp_encoder(SHAPE, outputs, (32,)), mlp_decoder(SHAPE, 6, (32,)), 6, **arguments)
+        return kind(
+            mlp_encoder(SHAPE, outputs, (32,)), mlp_decoder(SHAPE, 6, (32,)), 6, **arguments
+        )
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +73,14 @@ def samples(model, **changes):
 
 
 class Memory(LatentModel):
-    """A stub whose latents are images: it draws those that it was given, each once, with ``noise`` on them."""
+    """A stub whose latents are images: it draws those that it was given, each once, with ``noise``
+    on them.
+    """
 
     def __init__(self, images, noise=0.0):
-        super().__init__(nn.Flatten(), nn.Sequential(nn.Unflatten(1, images.shape[1:]), nn.Hardtanh(0, 1)), 64)
+        super().__init__(
+            nn.Flatten(), nn.Sequential(nn.Unflatten(1, images.shape[1:]), nn.Hardtanh(0, 1)), 64
+        )
         self.images, self.noise = nn.Parameter(images.flatten(1)), noise
 
     def sample_latents(self, n, temperature=1.0, generator=None):
@@ -96,7 +113,12 @@ def test_it_repeats_for_a_seed_and_leaves_no_trace(train_mode, digits, test_digi
     assert first == second
     assert torch.equal(torch.random.get_rng_state(), state)
     assert_equal_weights(weights(model), before)
-    other = evaluate(model, test_digits, Protocol(30, batch_size=20, train_mode=train_mode, seed=1), classifier=network)
+    other = evaluate(
+        model,
+        test_digits,
+        Protocol(30, batch_size=20, train_mode=train_mode, seed=1),
+        classifier=network,
+    )
     assert other["classifier"] != first["classifier"]
     assert other["latents"]["nll"] != first["latents"]["nll"]
     assert other["reconstruction"] == first["reconstruction"]  # of the posterior's mean
@@ -107,7 +129,11 @@ def test_any_number_of_samples(glf_model):
     many = samples(glf_model, samples=60)
     for n in (5, 19, 20, 21, 47):
         assert torch.equal(samples(glf_model, samples=n), many[:n])
-    assert [len(batch) for batch in generate(glf_model, Protocol(samples=47, batch_size=20))] == [20, 20, 7]
+    assert [len(batch) for batch in generate(glf_model, Protocol(samples=47, batch_size=20))] == [
+        20,
+        20,
+        7,
+    ]
 
 
 def test_samples_are_the_models_own(glf_model):
@@ -123,12 +149,17 @@ def test_uint8_rounds_to_256_levels(glf_model):
 
 
 def test_stretch_spans_the_range_of_each_sample(glf_model):
-    plain, stretched = samples(glf_model, uint8=False), samples(glf_model, stretch=True, uint8=False)
+    plain, stretched = (
+        samples(glf_model, uint8=False),
+        samples(glf_model, stretch=True, uint8=False),
+    )
     assert (plain.amax((1, 2, 3)) < 1).all()
     assert torch.allclose(stretched.amin((1, 2, 3)), torch.zeros(40))
     assert torch.allclose(stretched.amax((1, 2, 3)), torch.ones(40))
     for before, after in zip(plain, stretched, strict=True):
-        assert torch.allclose(after * (before.max() - before.min()) + before.min(), before, atol=1e-5)
+        assert torch.allclose(
+            after * (before.max() - before.min()) + before.min(), before, atol=1e-5
+        )
     constant = Protocol(stretch=True).prepare(torch.full((2, 1, 3, 3), 0.5))
     assert constant.isfinite().all()
 
@@ -150,7 +181,13 @@ def test_binarize_rounds_samples_and_reference(glf_model, test_digits, network):
     spy = Spy()
     measures = evaluate(glf_model, test_digits, Protocol(samples=20, binarize=True), classifier=spy)
     assert spy.values == {0.0, 1.0}
-    evaluate(glf_model, test_digits, Protocol(samples=20, binarize=True), classifier=spy, real=test_digits)
+    evaluate(
+        glf_model,
+        test_digits,
+        Protocol(samples=20, binarize=True),
+        classifier=spy,
+        real=test_digits,
+    )
     assert spy.values == {0.0, 1.0}
     evaluate(glf_model, test_digits, Protocol(samples=20), classifier=spy)
     assert len(spy.values) > 10
@@ -170,7 +207,9 @@ def test_train_mode_gives_other_samples_and_moves_nothing(glf_model):
     # The last sample has as many companions as the others, however few are wanted of its batch.
     assert torch.equal(samples(glf_model, uint8=False, train_mode=True, samples=21), train[:21])
     # In train mode a sample depends on the others of its batch: here, on how many they are.
-    assert not torch.allclose(samples(glf_model, uint8=False, train_mode=True, batch_size=10)[:5], train[:5], atol=1e-4)
+    assert not torch.allclose(
+        samples(glf_model, uint8=False, train_mode=True, batch_size=10)[:5], train[:5], atol=1e-4
+    )
 
 
 def test_temperature_scales_the_noise(glf_model):
@@ -190,7 +229,9 @@ def test_fid_runs_where_inceptions_weights_are(glf_model, test_digits, network, 
 
 
 def test_real_images_in_place_of_samples(glf_model, digits, test_digits, network):
-    """What a perfect model would get, without reconstruction and latents, which are the model's own."""
+    """What a perfect model would get, without reconstruction and latents, which are the model's
+    own.
+    """
     protocol = Protocol(samples=600)
     measures = evaluate(glf_model, test_digits, protocol, classifier=network, real=digits)
     assert set(measures) == {"classifier", "inception"}
@@ -211,16 +252,22 @@ def test_real_images_are_chosen_at_random(glf_model, digits, network):
     """A data set sorted by class is not represented by its first images."""
     by_class = digits.labels.argsort()
     ordered = ImageDataset(digits.pixels[by_class])
-    few = evaluate(glf_model, ordered, Protocol(samples=200), classifier=network, real=ordered)["classifier"]
+    few = evaluate(glf_model, ordered, Protocol(samples=200), classifier=network, real=ordered)[
+        "classifier"
+    ]
     first = ImageDataset(ordered.pixels[:200])
-    biased = evaluate(glf_model, ordered, Protocol(samples=200), classifier=network, real=first)["classifier"]
+    biased = evaluate(glf_model, ordered, Protocol(samples=200), classifier=network, real=first)[
+        "classifier"
+    ]
     assert few["fcd"] < 0.2 * biased["fcd"]
     assert few["recall"] > biased["recall"] + 0.2
 
 
 def test_without_a_classifier_it_says_why(glf_model, test_digits):
     measures = evaluate(glf_model, test_digits, Protocol(samples=20))
-    assert measures["classifier"].startswith("not run: there is no classifier for digits, and so no FCD, only for")
+    assert measures["classifier"].startswith(
+        "not run: there is no classifier for digits, and so no FCD, only for"
+    )
     assert set(measures["latents"]) == {"frechet"} | DENSITY | GAUSSIANITY
 
 
@@ -246,32 +293,42 @@ def test_latents_under_a_flow(glf_model, test_digits):
     assert isinstance(glf_model.prior, Flow)
     assert measures["nll"] == pytest.approx(nll, rel=1e-5)
     assert measures["bits_per_dim"] == pytest.approx(nll / (6 * math.log(2)), rel=1e-5)
-    assert measures["mean_squared_norm_over_d"] == pytest.approx(eps.square().mean().item(), rel=1e-5)
+    assert measures["mean_squared_norm_over_d"] == pytest.approx(
+        eps.square().mean().item(), rel=1e-5
+    )
     assert measures["frechet"] > 0
 
 
 def test_latents_under_other_priors(digits, test_digits):
-    """Gaussianity where the latents themselves should be normal; no likelihood where the density is not known."""
+    """Gaussianity where the latents themselves should be normal; no likelihood where the density is
+    not known.
+    """
     z = small(AE).encode(test_digits.batch(slice(None)))
     normal, mixture = latents(small(AE), test_digits), latents(small(AE, components=3), test_digits)
     assert set(normal) == {"frechet"} | DENSITY | GAUSSIANITY
     assert normal["mean_squared_norm_over_d"] == pytest.approx(z.square().mean().item(), rel=1e-5)
     assert normal["nll"] == pytest.approx(-StandardNormal(6).log_prob(z).mean().item(), rel=1e-5)
     assert set(mixture) == {"frechet"} | DENSITY
-    assert mixture["nll"] == pytest.approx(-GaussianMixture(6, 3).log_prob(z).mean().item(), rel=1e-5)
+    assert mixture["nll"] == pytest.approx(
+        -GaussianMixture(6, 3).log_prob(z).mean().item(), rel=1e-5
+    )
     generator = small(AE)
     generator.prior = LatentGenerator(6, (16,))
     assert set(latents(generator, test_digits)) == {"frechet"}
 
 
 def test_latents_of_models_with_a_way_of_their_own(test_digits):
-    """A prior says nothing of them: the two-stage VAE's latents come from a second VAE, and the stub has no prior."""
+    """A prior says nothing of them: the two-stage VAE's latents come from a second VAE, and the
+    stub has no prior.
+    """
     assert set(latents(small(TwoStageVAE, hidden=(16,)), test_digits)) == {"frechet"}
     assert set(latents(Memory(test_digits.batch(slice(None))), test_digits)) == {"frechet"}
 
 
 def test_a_vaes_latents_are_drawn(test_digits):
-    """The prior should fit the aggregated posterior, not its means: the noise of the posterior is part of it."""
+    """The prior should fit the aggregated posterior, not its means: the noise of the posterior is
+    part of it.
+    """
     model = small(VAE)
     mean, log_var = model.posterior(test_digits.batch(slice(None)))
     measures = latents(model, test_digits)
@@ -295,7 +352,8 @@ def test_a_perfect_model_and_noisier_ones(digits, network):
     protocol = Protocol(samples=len(few), batch_size=len(few), uint8=False)
     x = few.batch(slice(None))
     perfect, *noisy = (
-        evaluate(Memory(x, noise), few, protocol, classifier=network)["classifier"] for noise in (0.0, 0.05, 0.2, 0.5)
+        evaluate(Memory(x, noise), few, protocol, classifier=network)["classifier"]
+        for noise in (0.0, 0.05, 0.2, 0.5)
     )
     assert perfect["fcd"] == pytest.approx(0, abs=1e-6)
     assert perfect["precision"] == perfect["recall"] == perfect["coverage"] == 1
@@ -315,13 +373,19 @@ def test_a_perfect_reconstruction(test_digits, network):
 
 def test_too_few_images_are_named(glf_model, test_digits, network):
     for name, smallest in (("samples", 5), ("batch_size", 2)):
-        with pytest.raises(MetricError, match=f"{name}: expected at least {smallest}, got {smallest - 1}"):
+        with pytest.raises(
+            MetricError, match=f"{name}: expected at least {smallest}, got {smallest - 1}"
+        ):
             Protocol(**{name: smallest - 1})
     few = ImageDataset(test_digits.pixels[:4], name="four digits")
     for arguments in ({"reference": few}, {"reference": test_digits, "real": few}):
-        with pytest.raises(MetricError, match="four digits: expected at least 5 images to compare, got 4"):
+        with pytest.raises(
+            MetricError, match="four digits: expected at least 5 images to compare, got 4"
+        ):
             evaluate(glf_model, classifier=network, **arguments)
-    fewest = evaluate(glf_model, ImageDataset(test_digits.pixels[:5]), Protocol(5), classifier=nn.Flatten())
+    fewest = evaluate(
+        glf_model, ImageDataset(test_digits.pixels[:5]), Protocol(5), classifier=nn.Flatten()
+    )
     assert all(math.isfinite(value) for value in fewest["classifier"].values())
 
 

@@ -1,4 +1,6 @@
-"""Recipes: each builds, says what it is, takes changes that make sense, and comes back from its folder."""
+"""Recipes: each builds, says what it is, takes changes that make sense, and comes back from its
+folder.
+"""
 
 import dataclasses
 import json
@@ -7,12 +9,13 @@ import pytest
 import torch
 
 from glf_minimal import GLF, LatentModel, RecipeError, RunError, load_dataset
-from glf_minimal.catalogue import RECIPES, get_recipe
-from glf_minimal.config import TrainConfig
 from glf_minimal.data import SHAPES
-from glf_minimal.experiments import build_model, load_data, load_run, train_recipe
-from glf_minimal.runs import CONFIG, WEIGHTS
-from glf_minimal.storage import read_tensors, write_tensors
+from glf_minimal.files import read_tensors, write_tensors
+from glf_minimal.recipes.build import build_model
+from glf_minimal.recipes.catalogue import RECIPES, get_recipe
+from glf_minimal.recipes.run import load_data, load_run, train_recipe
+from glf_minimal.training.folder import CONFIG, WEIGHTS
+from glf_minimal.training.settings import TrainConfig
 
 TINY = {"train.epochs": 1, "train.progress": False}
 
@@ -55,7 +58,9 @@ def test_weights_depend_on_the_seed_alone():
     settings = get_recipe("glf-digits").settings()
     torch.manual_seed(3)
     state = torch.random.get_rng_state()
-    first, second, third = (build_model(settings, (1, 8, 8), seed).state_dict() for seed in (1, 1, 2))
+    first, second, third = (
+        build_model(settings, (1, 8, 8), seed).state_dict() for seed in (1, 1, 2)
+    )
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert any(not torch.equal(first[name], third[name]) for name in first)
@@ -63,7 +68,9 @@ def test_weights_depend_on_the_seed_alone():
 
 def test_settings_can_be_changed():
     recipe = get_recipe("glf-digits")
-    changed = recipe.with_settings({"model.beta": 2, "networks.latent_dim": 5, "train.schedule": "cosine"})
+    changed = recipe.with_settings(
+        {"model.beta": 2, "networks.latent_dim": 5, "train.schedule": "cosine"}
+    )
     settings = changed.settings()
     assert settings["model"]["beta"] == 2.0
     assert settings["train"]["schedule"] == "cosine"
@@ -136,7 +143,10 @@ def test_folders_that_are_no_runs_are_named(run, tmp_path):
 
 def test_weights_that_do_not_fit_the_config_are_named(run, tmp_path):
     (tmp_path / CONFIG).write_text((run / CONFIG).read_text())
-    write_tensors(tmp_path / WEIGHTS, build_model(get_recipe("glf-mnist").settings(), (1, 28, 28)).state_dict())
+    write_tensors(
+        tmp_path / WEIGHTS,
+        build_model(get_recipe("glf-mnist").settings(), (1, 28, 28)).state_dict(),
+    )
     with pytest.raises(RunError, match="weights of another model"):
         load_run(tmp_path)
     content = json.loads((run / CONFIG).read_text())
@@ -157,7 +167,11 @@ def test_a_limit_shortens_the_training_set_alone(data_root):
     train = load_data(settings, "train", data_root)
     assert len(train) == len(train.labels) == 100
     assert torch.equal(train.pixels, load_dataset("digits", "train", data_root).pixels[:100])
-    assert len(load_data(settings, "test", data_root)) == len(load_dataset("digits", "test", data_root))
+    assert len(load_data(settings, "test", data_root)) == len(
+        load_dataset("digits", "test", data_root)
+    )
     for limit in (0, -1, "many", 1.5):
-        with pytest.raises(RecipeError, match=r"data\.limit: expected a positive number of images, got"):
+        with pytest.raises(
+            RecipeError, match=r"data\.limit: expected a positive number of images, got"
+        ):
             load_data(settings | {"limit": limit}, "train", data_root)

@@ -11,16 +11,25 @@ import torch
 from programs import chromium
 from torch import nn
 
-from glf_minimal import export
-from glf_minimal.catalogue import get_recipe
 from glf_minimal.errors import RunError
-from glf_minimal.experiments import load_run, train_recipe
-from glf_minimal.runs import WEIGHTS
-from glf_minimal.storage import write_tensors
+from glf_minimal.files import write_tensors
+from glf_minimal.recipes import export
+from glf_minimal.recipes.catalogue import get_recipe
+from glf_minimal.recipes.run import load_run, train_recipe
+from glf_minimal.training.folder import WEIGHTS
 
 BOOK = Path(__file__).parent.parent / "book"
-SCRIPT, MODEL, PAGE = BOOK / "_static" / "demo.js", BOOK / "_static" / "demo-model.js", BOOK / "demo.md"
-DIGITS = {"data.name": "digits", "train.device": "cpu", "train.precision": "float32", "train.progress": False}
+SCRIPT, MODEL, PAGE = (
+    BOOK / "_static" / "demo.js",
+    BOOK / "_static" / "demo-model.js",
+    BOOK / "demo.md",
+)
+DIGITS = {
+    "data.name": "digits",
+    "train.device": "cpu",
+    "train.precision": "float32",
+    "train.progress": False,
+}
 # Both forms of the flow, both families of networks, both places of batch norm, all activations.
 SYSTEMS = {
     "conv, two-sided": (
@@ -28,7 +37,10 @@ SYSTEMS = {
         {"networks.latent_dim": 7, "networks.width": 4, "networks.hidden": 16, "flow.hidden": 8},
     ),
     "mlp, one-sided": ("glf-digits", {}),
-    "mlp with batch norm, ELU": ("flowae-report-mnist", {"networks.hidden": [16, 12], "flow.hidden": 8}),
+    "mlp with batch norm, ELU": (
+        "flowae-report-mnist",
+        {"networks.hidden": [16, 12], "flow.hidden": 8},
+    ),
 }
 
 
@@ -40,10 +52,14 @@ def small_run(folder, root, recipe, **changes):
 
 @pytest.fixture(scope="module", params=SYSTEMS)
 def run(request, tmp_path_factory, data_root):
-    """A run whose weights, among them the statistics of batch norm, are nowhere near their initial values."""
+    """A run whose weights, among them the statistics of batch norm, are nowhere near their initial
+    values.
+    """
     recipe, changes = SYSTEMS[request.param]
     epochs = {"train.epochs": 2, "train.batch_size": 64}
-    folder = small_run(tmp_path_factory.mktemp("export") / "run", data_root, recipe, **epochs, **changes)
+    folder = small_run(
+        tmp_path_factory.mktemp("export") / "run", data_root, recipe, **epochs, **changes
+    )
     model, _ = load_run(folder)
     generator = torch.Generator().manual_seed(0)
     tensors = model.state_dict()
@@ -58,9 +74,11 @@ def run(request, tmp_path_factory, data_root):
 
 @pytest.fixture(scope="module")
 def javascript(tmp_path_factory):
-    """javascript(model file, code, given) -> what ``code`` returns, run after demo.js with ``model`` and ``given``.
+    """javascript(model file, code, given) -> what ``code`` returns, run after demo.js with
+    ``model`` and ``given``.
 
-    Under node or, without it, in headless Chromium, where the scripts are loaded from files as the page loads them.
+    Under node or, without it, in headless Chromium, where the scripts are loaded from files as the
+    page loads them.
     """
     node, browser = shutil.which("node"), chromium()
     folder = tmp_path_factory.mktemp("javascript")
@@ -68,20 +86,28 @@ def javascript(tmp_path_factory):
     def evaluate(model_file, code, given=None):
         body = f"const model = readModel(GLF_MODEL), given = {json.dumps(given)}; {code}"
         if node:
-            imports = (
-                f"require({json.dumps(str(model_file))}); Object.assign(globalThis, require({json.dumps(str(SCRIPT))}))"
-            )
+            imports = f"require({json.dumps(str(model_file))})"
+            imports += f"; Object.assign(globalThis, require({json.dumps(str(SCRIPT))}))"
             path = folder / "test.js"
             path.write_text(f"{imports}; console.log(JSON.stringify((() => {{ {body} }})()))")
             text = subprocess.run([node, path], capture_output=True, text=True, check=True).stdout
         elif browser:
-            scripts = "".join(f'<script src="{path.as_uri()}"></script>' for path in (model_file, SCRIPT))
+            scripts = "".join(
+                f'<script src="{path.as_uri()}"></script>' for path in (model_file, SCRIPT)
+            )
             path = folder / "test.html"
             path.write_text(
                 f"{scripts}<pre></pre><script>document.querySelector('pre').textContent = "
                 f"JSON.stringify((() => {{ {body} }})())</script>"
             )
-            command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", path.as_uri()]
+            command = [
+                browser,
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--dump-dom",
+                path.as_uri(),
+            ]
             page = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             text = re.search("<pre>(.*)</pre>", page)[1]
         else:
@@ -98,14 +124,17 @@ def test_javascript_gives_pytorchs_numbers(run, javascript, data_root, tmp_path)
     model, _ = load_run(run)
     rounded = export.for_export(model)
     generator = torch.Generator().manual_seed(1)
-    eps = torch.cat([t * torch.randn(3, model.latent_dim, generator=generator) for t in (0, 0.5, 1, 1.5)])
+    eps = torch.cat(
+        [t * torch.randn(3, model.latent_dim, generator=generator) for t in (0, 0.5, 1, 1.5)]
+    )
     got = javascript(
         tmp_path / "model.js",
         """
         return given.map((noise) => {
           const eps = Float32Array.from(noise), z = flowInverse(model, eps);
           const { eps: back, logDet } = flowForward(model, z);
-          const all = { z, back, logDet: [logDet], logDensity: [logDensity(model, z)], image: decode(model, z) };
+          const all = { z, back, logDet: [logDet], logDensity: [logDensity(model, z)] };
+          all.image = decode(model, z);
           all.plain = decode(model, eps);
           flowPath(model, eps).forEach((point, i) => (all["path" + i] = point));
           return Object.fromEntries(Object.entries(all).map(([name, v]) => [name, Array.from(v)]));
@@ -116,8 +145,16 @@ def test_javascript_gives_pytorchs_numbers(run, javascript, data_root, tmp_path)
     got = {name: torch.tensor([row[name] for row in got]) for name in got[0]}
     with torch.no_grad():
         z, log_det = rounded.prior.inverse(eps)
-        expected = {"z": z, "back": eps, "logDet": -log_det[:, None], "image": rounded.decode(z).flatten(1)}
-        expected |= {"logDensity": rounded.prior.log_prob(z)[:, None], "plain": rounded.decode(eps).flatten(1)}
+        expected = {
+            "z": z,
+            "back": eps,
+            "logDet": -log_det[:, None],
+            "image": rounded.decode(z).flatten(1),
+        }
+        expected |= {
+            "logDensity": rounded.prior.log_prob(z)[:, None],
+            "plain": rounded.decode(eps).flatten(1),
+        }
     for name, tensor in expected.items():
         assert got[name].shape == tensor.shape
         assert (got[name] - tensor).abs().max() < 1e-4, name
@@ -126,7 +163,9 @@ def test_javascript_gives_pytorchs_numbers(run, javascript, data_root, tmp_path)
     assert not torch.allclose(expected["image"], expected["plain"], atol=0.01)
     # the way from noise to latent: a mere reordering of the noise first, the latent last
     blocks = sum(type(layer).__name__ == "AffineCoupling" for layer in rounded.prior.layers)
-    assert {name for name in got if name.startswith("path")} == {f"path{i}" for i in range(blocks + 1)}
+    assert {name for name in got if name.startswith("path")} == {
+        f"path{i}" for i in range(blocks + 1)
+    }
     assert torch.allclose(got["path0"].sort(1).values, eps.sort(1).values)
     assert torch.equal(got[f"path{blocks}"], got["z"])
 
@@ -135,12 +174,15 @@ def test_the_file_checks_itself(run, javascript, data_root, tmp_path):
     path = tmp_path / "model.js"
     export.export_run(run, path, data_root)
     assert javascript(path, "return selfCheck(model)") < 1e-4
-    assert javascript(path, "model.check.images.data[5] += 0.01; return selfCheck(model)") == pytest.approx(
-        0.01, rel=0.1
-    )
+    assert javascript(
+        path, "model.check.images.data[5] += 0.01; return selfCheck(model)"
+    ) == pytest.approx(0.01, rel=0.1)
     broken = "model.decoder[0].weight.data.fill(NaN); return String(selfCheck(model))"
     assert javascript(path, broken) == "NaN"  # and not a small number
-    facts = javascript(path, "return [model.image_shape, model.latents.shape, model.axes.shape, model.center.shape]")
+    facts = javascript(
+        path,
+        "return [model.image_shape, model.latents.shape, model.axes.shape, model.center.shape]",
+    )
     dim = load_run(run)[0].latent_dim
     assert facts == [[1, 8, 8], [176, dim], [2, dim], [dim]]
     assert [item.name for item in tmp_path.iterdir()] == ["model.js"]
@@ -148,7 +190,9 @@ def test_the_file_checks_itself(run, javascript, data_root, tmp_path):
 
 def test_every_half_is_read_as_numpy_has_it(javascript):
     """Normal and subnormal numbers, zeros of both signs."""
-    bits = torch.tensor([0x0000, 0x8000, 0x0001, 0x83FF, 0x0400, 0x3555, 0xC000, 0x7BFF]).to(torch.uint16)
+    bits = torch.tensor([0x0000, 0x8000, 0x0001, 0x83FF, 0x0400, 0x3555, 0xC000, 0x7BFF]).to(
+        torch.uint16
+    )
     half = bits.view(torch.float16)
     code = "return Array.from(readModel(given).data, (v) => [v, Object.is(v, -0)])"
     got = javascript(MODEL, code, export._tensor(half))
@@ -172,12 +216,20 @@ def test_folding_batch_norm_changes_nothing():
     ).double()
     for layer in network:
         if hasattr(layer, "running_var"):
-            for tensor in (layer.weight.data, layer.bias.data, layer.running_mean, layer.running_var):
+            for tensor in (
+                layer.weight.data,
+                layer.bias.data,
+                layer.running_mean,
+                layer.running_var,
+            ):
                 tensor.uniform_(0.5, 2)
     x = torch.randn(4, 5).double()
     expected = network.eval()(x)
     folded = export._fold_batch_norm(network)
-    assert " ".join(type(layer).__name__ for layer in folded) == "Linear ReLU Linear Unflatten ConvTranspose2d ReLU"
+    assert (
+        " ".join(type(layer).__name__ for layer in folded)
+        == "Linear ReLU Linear Unflatten ConvTranspose2d ReLU"
+    )
     assert torch.allclose(folded(x), expected, rtol=0, atol=1e-12)
 
 
@@ -194,13 +246,17 @@ def test_the_books_model_is_sound(javascript):
 
 
 def test_the_books_model_has_the_density_gap_that_the_page_speaks_of(javascript):
-    """More than half of the noise is less probable than nearly all real latents; the flow's samples are like those."""
+    """More than half of the noise is less probable than nearly all real latents; the flow's samples
+    are like those.
+    """
     code = """
     const density = (z) => logDensity(model, z);
     const at = (values, q) => values.sort((a, b) => a - b)[Math.floor(q * values.length)];
     const paths = given.map((noise) => flowPath(model, Float32Array.from(noise)));
-    const real = Array.from({ length: model.latents.shape[0] }, (_, i) => density(row(model.latents, i)));
-    const [plain, samples] = [paths.map((path) => density(path[0])), paths.map((path) => density(path.at(-1)))];
+    const length = model.latents.shape[0];
+    const real = Array.from({ length }, (_, i) => density(row(model.latents, i)));
+    const plain = paths.map((path) => density(path[0]));
+    const samples = paths.map((path) => density(path.at(-1)));
     return [at(real, 0.05), at(real, 0.5), at(plain, 0.5), at(samples, 0.5)];
     """
     dim = get_recipe("demo").networks["latent_dim"]
@@ -232,7 +288,9 @@ def test_cli(glf, data_root, tmp_path):
     folder = small_run(tmp_path / "run", data_root, "glf-digits", **{"train.epochs": 1})
     code, out, err = glf("export", folder, "--root", data_root)
     assert (code, err) == (0, "")
-    assert re.fullmatch(rf"{folder}/model.js: \d+ kB; rounding moves a pixel in \[0, 1\] by at most [\de.-]+\n", out)
+    assert re.fullmatch(
+        rf"{folder}/model.js: \d+ kB; rounding moves a pixel in \[0, 1\] by at most [\de.-]+\n", out
+    )
     assert (folder / "model.js").read_text().splitlines()[1].startswith("globalThis.GLF_MODEL = {")
     code, _, _ = glf("export", folder, "--root", data_root, "--out", tmp_path / "other.js")
     assert code == 0
@@ -243,7 +301,12 @@ def test_cli(glf, data_root, tmp_path):
 
 def test_errors(glf, classifier_run, data_root, tmp_path):
     """One line, and a file that is already there stays as it is."""
-    plain = small_run(tmp_path / "plain", data_root, "ae-slides-mnist", **{"train.epochs": 1, "networks.hidden": [8]})
+    plain = small_run(
+        tmp_path / "plain",
+        data_root,
+        "ae-slides-mnist",
+        **{"train.epochs": 1, "networks.hidden": [8]},
+    )
     unfinished = small_run(tmp_path / "unfinished", data_root, "glf-digits", **{"train.epochs": 1})
     (unfinished / WEIGHTS).unlink()
     (tmp_path / "model.js").write_text("precious")
@@ -274,7 +337,10 @@ def test_networks_that_the_file_has_no_words_for(make_glf, data_root, tmp_path, 
 
     attempt(lambda model: model.decoder.insert(1, nn.Tanh()), r"cannot export the layer Tanh\(\)")
     attempt(lambda model: model.decoder[0].weight.data.mul_(1e8), "above 65504")
-    attempt(lambda model: model.flow.layers.append(Unknown()), "cannot export a flow with the layer Unknown")
+    attempt(
+        lambda model: model.flow.layers.append(Unknown()),
+        "cannot export a flow with the layer Unknown",
+    )
 
 
 class Unknown(nn.Identity):

@@ -8,15 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from glf_minimal import classifiers, load_dataset
-from glf_minimal.catalogue import get_recipe
-from glf_minimal.classifiers import load_classifier
-from glf_minimal.experiments import load_run, train_recipe
-from glf_minimal.features import extract
-from glf_minimal.records import evaluate_classifier
-from glf_minimal.reproduction import cells, extras, is_recorded, plan, reproduce
+from glf_minimal import load_dataset
+from glf_minimal.evaluation.classifier import load_classifier
+from glf_minimal.evaluation.features import extract
+from glf_minimal.files import read_csv
+from glf_minimal.recipes.catalogue import get_recipe
+from glf_minimal.recipes.judge import evaluate_classifier
+from glf_minimal.recipes.run import load_run, train_recipe
+from glf_minimal.reproduction import extras, is_recorded, make_cells, plan, reproduce
 from glf_minimal.reproduction.cells import Experiment, Row
-from glf_minimal.storage import read_csv
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +30,15 @@ def run(tmp_path_factory, data_root):
 
 @pytest.fixture
 def classifier(classifier_run, data_root, tmp_path, monkeypatch):
-    monkeypatch.setattr(classifiers, "WEIGHTS_FOLDER", tmp_path / "weights")
+    monkeypatch.setattr("glf_minimal.evaluation.classifier.WEIGHTS_FOLDER", tmp_path / "weights")
     evaluate_classifier(classifier_run, data_root, install=True)
     return load_classifier("digits")[0]
 
 
 def tiles(path, rows, columns):
-    """The grey images of a grid of 8 x 8 ones, each pixel drawn as 2 x 2: (rows, columns, 8, 8), 0 to 255."""
+    """The grey images of a grid of 8 x 8 ones, each pixel drawn as 2 x 2: (rows, columns, 8, 8), 0
+    to 255.
+    """
     picture = torch.from_numpy(np.asarray(Image.open(path).convert("L")).copy()).float()
     assert picture.shape == (4 + 20 * rows, 4 + 20 * columns)
     return picture[4:, 4:].reshape(rows, 20, columns, 20)[:, :16:2, :, :16:2].transpose(1, 2)
@@ -54,7 +56,7 @@ def test_maps_of_latents(run, data_root, tmp_path):
 
 
 def test_only_the_first_seed_has_extras():
-    with_map = cells(plan.FLOWAE_REPORT, rows=["vae", "aae"], seeds=2)
+    with_map = make_cells(plan.FLOWAE_REPORT, rows=["vae", "aae"], seeds=2)
     names = {(c.row.name, c.seed): c.extras(Path("r")) for c in with_map}
     assert [key for key, paths in names.items() if paths] == [("vae", 0)]
     assert names["vae", 0] == {"map.csv": Path("r/flowae-report/mnist/vae/seed-0-map.csv")}
@@ -62,10 +64,21 @@ def test_only_the_first_seed_has_extras():
 
 def test_a_record_without_its_extras_is_not_whole(data_root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    row = Row("glf", "GLF", "glf-digits", {}, {"samples": 40}, extras=("interpolation.png", "same-noise.png"))
-    (cell,) = cells(Experiment("trial", "a trial", {"digits": (row,)}, seeds=1), reduced={"train.epochs": 1})
+    row = Row(
+        "glf",
+        "GLF",
+        "glf-digits",
+        {},
+        {"samples": 40},
+        extras=("interpolation.png", "same-noise.png"),
+    )
+    (cell,) = make_cells(
+        Experiment("trial", "a trial", {"digits": (row,)}, seeds=1), reduced={"train.epochs": 1}
+    )
     results = Path("data/results")
-    assert not reproduce([cell], root=data_root, device="cpu", progress=False, say=lambda line: None)
+    assert not reproduce(
+        [cell], root=data_root, device="cpu", progress=False, say=lambda line: None
+    )
     assert is_recorded(cell, results)
     cell.extras(results)["same-noise.png"].unlink()
     assert not is_recorded(cell, results)
@@ -94,7 +107,9 @@ def test_the_same_noise(run, tmp_path):
 
 
 def test_nearest_training_images(run, classifier, data_root, tmp_path):
-    """Distances and places are what a search over all pairs finds; the last rows show the nearest of all."""
+    """Distances and places are what a search over all pairs finds; the last rows show the nearest
+    of all.
+    """
     extras.write_neighbours(run, tmp_path / "near.png", data_root, "cpu", images=60, columns=4)
     rows = read_csv(tmp_path / "near.csv")
     train, test = (load_dataset("digits", split, data_root) for split in ("train", "test"))
@@ -102,18 +117,26 @@ def test_nearest_training_images(run, classifier, data_root, tmp_path):
     distances = (looked_at[:60, None] - known).square().sum(2).sqrt().min(1).values
     of_test = torch.tensor([row["distance"] for row in rows if row["image"] == "test"])
     assert torch.allclose(of_test, distances, atol=2e-3)
-    assert [row["image"] for row in rows] == ["sample"] * 60 + ["test"] * 60 + ["reconstruction"] * 60
+    assert [row["image"] for row in rows] == ["sample"] * 60 + ["test"] * 60 + [
+        "reconstruction"
+    ] * 60
     of_samples = torch.tensor([row["distance"] for row in rows[:60]])
     shown = tiles(tmp_path / "near.png", 4, 4)
     for first, expected in ((0, of_samples[:4]), (2, of_samples.sort().values[:4])):
-        samples, neighbours = (extract(classifier, [(shown[row] / 255)[:, None]]) for row in (first, first + 1))
+        samples, neighbours = (
+            extract(classifier, [(shown[row] / 255)[:, None]]) for row in (first, first + 1)
+        )
         assert torch.allclose((samples - neighbours).square().sum(1).sqrt(), expected, atol=0.05)
 
 
 def test_copies_are_found(run, classifier, data_root, tmp_path, monkeypatch):
-    """A model that returns training images comes to a distance of 0 and is nearer than any new image."""
+    """A model that returns training images comes to a distance of 0 and is nearer than any new
+    image.
+    """
     train = load_dataset("digits", "train", data_root)
-    monkeypatch.setattr(extras, "generate", lambda model, protocol: [train.batch(slice(0, protocol.samples))])
+    monkeypatch.setattr(
+        extras, "generate", lambda model, protocol: [train.batch(slice(0, protocol.samples))]
+    )
     extras.write_neighbours(run, tmp_path / "near.png", data_root, "cpu", images=60)
     rows = read_csv(tmp_path / "near.csv")
     assert max(row["distance"] for row in rows if row["image"] == "sample") < 0.01

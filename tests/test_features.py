@@ -1,4 +1,6 @@
-"""Inception's features and FID as the pytorch_fid command has them, without a download; folders; the loop."""
+"""Inception's features and FID as the pytorch_fid command has them, without a download; folders;
+the loop.
+"""
 
 import os
 import pickle
@@ -15,15 +17,22 @@ from torch import nn
 
 from glf_minimal import ImageDataset
 from glf_minimal.errors import DataError, MetricError
-from glf_minimal.features import InceptionFeatures, as_uint8, extract, folder_batches, image_batches, require
-from glf_minimal.metrics import fid
+from glf_minimal.evaluation.features import (
+    InceptionFeatures,
+    as_uint8,
+    extract,
+    folder_batches,
+    image_batches,
+    require,
+)
+from glf_minimal.evaluation.metrics import fid
 
 pytest.importorskip("pytorch_fid.inception")
 NAME = "pt_inception-2015-12-05-6726825d.pth"
 
 
 def pictures(n, channels, seed):
-    """Smooth coloured patterns and noise, (n, channels, 32, 32) in [0, 1], not on the 256 levels."""
+    """Smooth patterns and noise, (n, channels, 32, 32) in [0, 1], not on the 256 levels."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(n, channels, 4, 4, generator=generator)
     smooth = nn.functional.interpolate(coarse, size=32, mode="bicubic")
@@ -34,7 +43,9 @@ def save(images, folder):
     """One PNG each: grey where there is one channel, RGB where there are three."""
     folder.mkdir(exist_ok=True)
     for i, image in enumerate((images * 255).round().byte().numpy()):
-        Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(folder / f"{i:04}.png")
+        Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(
+            folder / f"{i:04}.png"
+        )
     return folder
 
 
@@ -45,10 +56,14 @@ def test_fid_is_that_of_the_pytorch_fid_command(inception_weights, tmp_path):
     command = [sys.executable, "-W", "ignore", "-m", "pytorch_fid", *map(str, folders)]
     command += ["--device", "cpu", "--dims", "64", "--batch-size", "50"]
     environment = os.environ | {"TORCH_HOME": str(inception_weights.parents[2])}
-    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True
+    ).stdout
     expected = float(printed.rpartition("FID:")[2])
     assert 0.1 < expected < 100
-    assert fid(folders[0], coloured, inception_weights, dims=64) == pytest.approx(expected, abs=1e-3)
+    assert fid(folders[0], coloured, inception_weights, dims=64) == pytest.approx(
+        expected, abs=1e-3
+    )
 
 
 def test_images_in_memory_are_their_files(tmp_path):
@@ -63,7 +78,9 @@ def test_images_in_memory_are_their_files(tmp_path):
 
 
 def test_inception_features(inception_weights, tmp_path, monkeypatch):
-    """One vector an image, in eval mode whatever happens, and the same from every source of the weights."""
+    """One vector an image, in eval mode whatever happens, and the same from every source of the
+    weights.
+    """
     state = torch.get_rng_state()
     extractor = InceptionFeatures(64, inception_weights)
     assert torch.equal(torch.get_rng_state(), state)
@@ -173,7 +190,9 @@ def test_folder_is_read_by_name_in_rgb(tmp_path):
     levels = [round(255 * image.mean().item()) for image in torch.cat(batches)]
     assert levels[:3] == [20, 0, 40]
     assert all(batch.dtype == torch.float32 for batch in batches)
-    exact = np.asarray(Image.open(tmp_path / "c.png").convert("RGB")).transpose(2, 0, 1) / np.float32(255)
+    exact = np.asarray(Image.open(tmp_path / "c.png").convert("RGB")).transpose(
+        2, 0, 1
+    ) / np.float32(255)
     assert torch.equal(batches[1][0], torch.from_numpy(exact))
 
 
@@ -195,9 +214,11 @@ def test_folders_that_cannot_be_read(tmp_path):
 
 
 def test_extract_streams_any_module():
-    """It asks for one batch at a time, puts the module in eval mode, and gives the same each time."""
+    """One batch at a time, the module in eval mode, and the same features each time."""
     torch.manual_seed(0)
-    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten()).train()
+    module = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten()
+    ).train()
     images, alive = torch.rand(10, 1, 5, 5), []
 
     def batches():

@@ -19,7 +19,9 @@ FLOATS = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
 def make_flow(form, dim, seed=0, dtype=torch.float64, spread=None, **arguments):
-    """A flow in eval mode, its batch statistics and (with ``spread``) its weights far from their start."""
+    """A flow in eval mode, its batch statistics and (with ``spread``) its weights far from their
+    start.
+    """
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         flow = FORMS[form](dim, hidden=16, **arguments).to(dtype)
@@ -44,7 +46,9 @@ def make_flow(form, dim, seed=0, dtype=torch.float64, spread=None, **arguments):
 @settings(deadline=None, max_examples=40)
 def test_inverse_undoes_forward(form, dim, dtype, seed, log_scale, train):
     flow = make_flow(form, dim, seed, dtype).train(train)
-    z = 10**log_scale * torch.randn(16, dim, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+    z = 10**log_scale * torch.randn(
+        16, dim, dtype=dtype, generator=torch.Generator().manual_seed(seed)
+    )
     eps, log_det = flow(z)
     back, inverse_log_det = flow.inverse(eps)
     scale = max(1.0, z.abs().max().item())
@@ -64,7 +68,8 @@ def test_extreme_latents_stay_finite(form, scale, dtype):
     (gradient,) = torch.autograd.grad(flow.log_prob(z).sum(), z)
     for values in (eps, log_det, flow.log_prob(z), gradient, *flow.inverse(eps), *flow.inverse(z)):
         assert values.isfinite().all()
-    # Where the scale is sigmoid(a + 2) and a grows with z, float32 has too few digits for |z| = 1e4.
+    # Where the scale is sigmoid(a + 2) and a grows with z, float32 has too few digits for |z| =
+    # 1e4.
     if form == "two-sided" or dtype == torch.float64 or scale < 1:
         assert (flow.inverse(eps)[0] - z).abs().max() < FLOATS[dtype] * max(1.0, 100 * scale)
 
@@ -89,9 +94,15 @@ def test_log_det_is_that_of_the_autograd_jacobian(form, dim):
     _, inverse_log_det = flow.inverse(eps)
     for row in range(len(z)):
         jacobian = torch.autograd.functional.jacobian(lambda v: flow(v[None])[0][0], z[row])
-        assert torch.linalg.slogdet(jacobian)[1].item() == pytest.approx(log_det[row].item(), abs=1e-9)
-        jacobian = torch.autograd.functional.jacobian(lambda v: flow.inverse(v[None])[0][0], eps[row])
-        assert torch.linalg.slogdet(jacobian)[1].item() == pytest.approx(inverse_log_det[row].item(), abs=1e-9)
+        assert torch.linalg.slogdet(jacobian)[1].item() == pytest.approx(
+            log_det[row].item(), abs=1e-9
+        )
+        jacobian = torch.autograd.functional.jacobian(
+            lambda v: flow.inverse(v[None])[0][0], eps[row]
+        )
+        assert torch.linalg.slogdet(jacobian)[1].item() == pytest.approx(
+            inverse_log_det[row].item(), abs=1e-9
+        )
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -101,7 +112,9 @@ def test_density_integrates_to_one(form):
     with torch.no_grad():
         density = flow.log_prob(torch.cartesian_prod(axis, axis)).exp()
     assert density.sum().item() * (axis[1] - axis[0]).item() ** 2 == pytest.approx(1, abs=2e-3)
-    assert abs(density.max().item() * 2 * math.pi - 1) > 0.2  # far from the standard normal's, where this is no test
+    assert (
+        abs(density.max().item() * 2 * math.pi - 1) > 0.2
+    )  # far from the standard normal's, where this is no test
 
 
 def test_log_prob_of_the_identity_is_the_standard_normal():
@@ -113,12 +126,16 @@ def test_log_prob_of_the_identity_is_the_standard_normal():
 
 @pytest.mark.parametrize("dim", [6, 7])
 def test_two_sided_coupling_equals_freia(dim):
-    """FrEIA's RealNVP block (clamp 2, its atan activation) is the authors' form; same weights, same numbers."""
+    """FrEIA's RealNVP block (clamp 2, its atan activation) is the authors' form; same weights, same
+    numbers.
+    """
     ours = make_flow("two-sided", dim, seed=7, spread=0.3)
 
     def append_coupling(theirs, layer):
         first, second = layer.move_first.nets, layer.move_second.nets
-        theirs.append(RNVPCouplingBlock, subnet_constructor=lambda *_: nn.Identity(), split_len=layer.sizes[0])
+        theirs.append(
+            RNVPCouplingBlock, subnet_constructor=lambda *_: nn.Identity(), split_len=layer.sizes[0]
+        )
         block = theirs[-1]
         block.subnet_s2, block.subnet_t2 = copy.deepcopy(first[0]), copy.deepcopy(first[1])
         block.subnet_s1, block.subnet_t1 = copy.deepcopy(second[0]), copy.deepcopy(second[1])
@@ -128,7 +145,9 @@ def test_two_sided_coupling_equals_freia(dim):
 
 @pytest.mark.parametrize("dim", [6, 7])
 def test_one_sided_coupling_equals_freia(dim):
-    """FrEIA's y2 = x2 * exp(s) + t becomes the slide deck's (z2 + t) * sigmoid(a + 2) by its subnet's output."""
+    """FrEIA's y2 = x2 * exp(s) + t becomes the slide deck's (z2 + t) * sigmoid(a + 2) by its
+    subnet's output.
+    """
 
     class SlideDeckSubnet(nn.Module):
         def __init__(self, net):
@@ -143,7 +162,9 @@ def test_one_sided_coupling_equals_freia(dim):
 
     def append_coupling(theirs, layer):
         settings = {"clamp": 1.0, "clamp_activation": lambda s: s, "split_len": layer.sizes[0]}
-        theirs.append(AffineCouplingOneSided, subnet_constructor=lambda *_: nn.Identity(), **settings)
+        theirs.append(
+            AffineCouplingOneSided, subnet_constructor=lambda *_: nn.Identity(), **settings
+        )
         theirs[-1].subnet = SlideDeckSubnet(layer.move_second.nets[0])
 
     _assert_equals_freia(ours, append_coupling)
@@ -183,10 +204,14 @@ def test_slide_deck_formula_by_hand():
 @given(dim=st.integers(2, 12), spread=st.floats(0, 3), seed=st.integers(0, 2**31))
 @settings(deadline=None, max_examples=25)
 def test_both_forms_bound_their_log_det(dim, spread, seed):
-    """sigmoid scales only contract; a soft-clamped two-sided block scales each entry by at most e^2."""
+    """sigmoid scales only contract; a soft-clamped two-sided block scales each entry by at most
+    e^2.
+    """
     z = torch.randn(8, dim, dtype=torch.float64)
     assert (make_flow("one-sided", dim, seed, spread=spread)(z)[1] <= 0).all()
-    assert (make_flow("two-sided", dim, seed, spread=spread, blocks=3)(z)[1].abs() <= 3 * 2 * dim).all()
+    assert (
+        make_flow("two-sided", dim, seed, spread=spread, blocks=3)(z)[1].abs() <= 3 * 2 * dim
+    ).all()
 
 
 def test_permutation_is_fixed_saved_and_inverted():
@@ -202,16 +227,22 @@ def test_permutation_is_fixed_saved_and_inverted():
 
 def test_without_permutations_half_the_vector_never_moves():
     z = torch.randn(5, 6)
-    couplings = [AffineCoupling(6, 8, scale="sigmoid", two_sided=False, joint=True) for _ in range(4)]
+    couplings = [
+        AffineCoupling(6, 8, scale="sigmoid", two_sided=False, joint=True) for _ in range(4)
+    ]
     assert torch.equal(Flow(couplings)(z)[0][:, :3], z[:, :3])
     assert not torch.isclose(one_sided_flow(6, 8)(z)[0], z).any(0).all()
 
 
 def test_samples_follow_the_density():
-    """E[log p(z)] over samples equals minus the entropy of the noise minus E[log_det of the inverse]."""
+    """E[log p(z)] over samples equals minus the entropy of the noise minus E[log_det of the
+    inverse].
+    """
     flow = make_flow("two-sided", 4, seed=9, spread=0.3)
     with torch.no_grad():
-        eps = torch.randn(20_000, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+        eps = torch.randn(
+            20_000, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3)
+        )
         z, log_det = flow.inverse(eps)
         expected = -0.5 * 4 * (1 + math.log(2 * math.pi)) - log_det.mean()
         assert flow.log_prob(z).mean().item() == pytest.approx(expected.item(), abs=0.05)

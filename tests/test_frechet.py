@@ -1,4 +1,6 @@
-"""The Fréchet distance: closed forms, invariances, streaming moments, what it does at finite sample sizes."""
+"""The Fréchet distance: closed forms, invariances, streaming moments, what it does at finite sample
+sizes.
+"""
 
 import math
 import warnings
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
 from glf_minimal.errors import MetricError
-from glf_minimal.frechet import (
+from glf_minimal.evaluation.frechet import (
     Moments,
     TooFewSamples,
     bootstrap_standard_error,
@@ -46,7 +48,9 @@ def gaussian(size, seed, rank=1000):
 @given(size=sizes, seed=seeds, zeros=st.integers(0, 12))
 @quick
 def test_commuting_covariances(size, seed, zeros):
-    """With common eigenvectors: |m1 - m2|² + sum (sqrt a - sqrt b)², also where some variances are 0."""
+    """With common eigenvectors: |m1 - m2|² + sum (sqrt a - sqrt b)², also where some variances are
+    0.
+    """
     a, b = torch.rand(2, size, generator=generator(seed), dtype=torch.float64) * 3
     a[:zeros], b[zeros // 2 : zeros] = 0, 0
     q, m1, m2 = rotation(size, seed), normal(size, seed=seed + 1), normal(size, seed=seed + 2)
@@ -55,7 +59,10 @@ def test_commuting_covariances(size, seed, zeros):
     assert distance == pytest.approx(expected.item(), abs=1e-8)
 
 
-@given(means=st.tuples(st.floats(-9, 9), st.floats(-9, 9)), stds=st.tuples(st.floats(0, 9), st.floats(0, 9)))
+@given(
+    means=st.tuples(st.floats(-9, 9), st.floats(-9, 9)),
+    stds=st.tuples(st.floats(0, 9), st.floats(0, 9)),
+)
 @quick
 def test_one_dimension(means, stds):
     m, s = torch.tensor([means, stds], dtype=torch.float64)
@@ -85,7 +92,9 @@ def test_two_lines_in_the_plane():
 @given(size=sizes, seed=seeds, rank=st.integers(1, 12))
 @quick
 def test_symmetric_zero_for_equals_and_invariant(size, seed, rank):
-    """The arguments may change places; a rotation and a shift of both changes nothing; 0 between equals."""
+    """The arguments may change places; a rotation and a shift of both changes nothing; 0 between
+    equals.
+    """
     (m1, c1), (m2, c2) = gaussian(size, seed, rank), gaussian(size, seed + 100)
     distance = frechet_distance(m1, c1, m2, c2)
     assert distance == pytest.approx(frechet_distance(m2, c2, m1, c1), abs=1e-8)
@@ -108,7 +117,11 @@ def test_agrees_with_pytorch_fid():
     fid_score = pytest.importorskip("pytorch_fid.fid_score")
     for seed in range(3):
         real, generated = normal(200, 24, seed=seed), normal(150, 24, seed=seed + 10) * 1.3 + 0.2
-        statistics = [f(x.numpy()) for x in (real, generated) for f in (lambda x: x.mean(0), lambda x: np.cov(x.T))]
+        statistics = [
+            f(x.numpy())
+            for x in (real, generated)
+            for f in (lambda x: x.mean(0), lambda x: np.cov(x.T))
+        ]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it calls sqrtm in a way that scipy is about to drop
             expected = fid_score.calculate_frechet_distance(*statistics)
@@ -117,11 +130,19 @@ def test_agrees_with_pytorch_fid():
 
 def test_any_dtype():
     mean, covariance = gaussian(5, 0)
-    single = frechet_distance(mean.float(), covariance.float(), torch.zeros(5), torch.eye(5, dtype=torch.float16))
-    assert single == pytest.approx(frechet_distance(mean, covariance, 0 * mean, torch.eye(5)), abs=1e-5)
+    single = frechet_distance(
+        mean.float(), covariance.float(), torch.zeros(5), torch.eye(5, dtype=torch.float16)
+    )
+    assert single == pytest.approx(
+        frechet_distance(mean, covariance, 0 * mean, torch.eye(5)), abs=1e-5
+    )
 
 
-@given(cuts=st.lists(st.integers(1, 60), max_size=4), seed=seeds, offset=st.sampled_from([0.0, 1.0, 1e5]))
+@given(
+    cuts=st.lists(st.integers(1, 60), max_size=4),
+    seed=seeds,
+    offset=st.sampled_from([0.0, 1.0, 1e5]),
+)
 @quick
 def test_streaming_equals_all_at_once(cuts, seed, offset):
     features = normal(64, 5, seed=seed) + offset
@@ -130,7 +151,9 @@ def test_streaming_equals_all_at_once(cuts, seed, offset):
         moments.update(batch)
     assert moments.n == 64
     assert torch.allclose(moments.mean, features.mean(0), rtol=1e-14, atol=1e-14)
-    expected = np.cov((features - offset).numpy(), rowvar=False)  # what the offset's rounding left of them
+    expected = np.cov(
+        (features - offset).numpy(), rowvar=False
+    )  # what the offset's rounding left of them
     assert np.allclose(moments.covariance.numpy(), expected, rtol=0, atol=1e-10)
 
 
@@ -146,13 +169,18 @@ def test_moments_do_not_change_what_they_gave():
 def test_small_samples_bias_upwards_as_documented():
     """Two sets of N(0, I) are at about (F + F (F + 1) / 4) (1 / N + 1 / M)."""
     size, n, m = 16, 500, 1000
-    draws = [frechet_from_features(normal(n, size, seed=i), normal(m, size, seed=1000 + i)) for i in range(20)]
+    draws = [
+        frechet_from_features(normal(n, size, seed=i), normal(m, size, seed=1000 + i))
+        for i in range(20)
+    ]
     expected = (size + size * (size + 1) / 4) * (1 / n + 1 / m)
     assert np.mean(draws) == pytest.approx(expected, rel=0.1)
 
 
 def test_too_few_samples_are_warned_about():
-    with pytest.warns(TooFewSamples, match="9 generated samples for 10 feature dimensions") as caught:
+    with pytest.warns(
+        TooFewSamples, match="9 generated samples for 10 feature dimensions"
+    ) as caught:
         frechet_from_features(normal(10, 10), normal(9, 10))
     assert len(caught) == 1
     assert caught[0].filename == __file__
@@ -162,7 +190,9 @@ def test_too_few_samples_are_warned_about():
 
 
 def test_bootstrap_knows_the_standard_error():
-    """One dimension: d² = (m1 - m2)² + (s1 - s2)² has a known s.e.; several: compare with independent draws."""
+    """One dimension: d² = (m1 - m2)² + (s1 - s2)² has a known s.e.; several: compare with
+    independent draws.
+    """
     n, shift, std = 400, 2.0, 1.5
     real, generated = normal(5000, 1), shift + std * normal(n, 1, seed=1)
     known = math.sqrt((2 * shift * std) ** 2 / n + (2 * (std - 1) * std) ** 2 / (2 * n))
@@ -203,10 +233,16 @@ def test_errors_say_what_is_wrong():
 
 def test_the_standard_error_of_two_resamples():
     """The least number of them; 20 by default; in double precision."""
-    real, generated = (torch.randn(40, 3, generator=torch.Generator().manual_seed(i)) for i in range(2))
+    real, generated = (
+        torch.randn(40, 3, generator=torch.Generator().manual_seed(i)) for i in range(2)
+    )
     assert bootstrap_standard_error(real, generated, 2) > 0
     error = bootstrap_standard_error(real, generated)
-    assert error == bootstrap_standard_error(real, generated, 20, 0) != bootstrap_standard_error(real, generated, 21)
+    assert (
+        error
+        == bootstrap_standard_error(real, generated, 20, 0)
+        != bootstrap_standard_error(real, generated, 21)
+    )
     assert torch.tensor(error).item() != error  # float32 has no such number
 
 
@@ -215,11 +251,16 @@ def test_shapes_that_do_not_fit_are_all_named():
     for wrong in (0, 1, 2, 3):
         arguments = [mean, covariance, mean, covariance]
         arguments[wrong] = torch.zeros(3) if wrong % 2 == 0 else torch.eye(3)
-        shapes = zip(("mean1", "cov1", "mean2", "cov2"), (tuple(a.shape) for a in arguments), strict=True)
+        shapes = zip(
+            ("mean1", "cov1", "mean2", "cov2"), (tuple(a.shape) for a in arguments), strict=True
+        )
         with pytest.raises(MetricError) as caught:
             frechet_distance(*arguments)
         named = ", ".join(f"{name} {shape}" for name, shape in shapes)
-        assert str(caught.value) == f"expected means (F,) and covariances (F, F) of one F > 0; got {named}"
+        assert (
+            str(caught.value)
+            == f"expected means (F,) and covariances (F, F) of one F > 0; got {named}"
+        )
 
 
 def test_how_symmetric_a_covariance_has_to_be():
@@ -241,4 +282,6 @@ def test_as_many_samples_as_dimensions_are_not_warned_about(recwarn):
     assert frechet_from_features(torch.randn(5, 5), torch.randn(9, 5)) > 0
     assert not recwarn
     frechet_from_features(torch.randn(9, 5), torch.randn(4, 5))
-    assert str(recwarn.pop().message).startswith("4 generated samples for 5 feature dimensions leave the covariance")
+    assert str(recwarn.pop().message).startswith(
+        "4 generated samples for 5 feature dimensions leave the covariance"
+    )

@@ -14,7 +14,9 @@ from glf_minimal.models import LatentModel
 
 
 def gradients(loss, module):
-    return torch.autograd.grad(loss, list(module.parameters()), allow_unused=True, retain_graph=True)
+    return torch.autograd.grad(
+        loss, list(module.parameters()), allow_unused=True, retain_graph=True
+    )
 
 
 def test_the_loss_is_the_sum_of_its_terms(make_glf, digits):
@@ -38,7 +40,9 @@ def test_stop_gradient_keeps_the_likelihood_from_the_encoder(make_glf, digits):
     assert all(g is None for g in gradients(terms["recon"], model.flow))
     assert all(g.abs().max() > 0 for g in gradients(terms["nll"], model.flow))
     for total, alone in zip(
-        gradients(terms["loss"], model.encoder), gradients(model.beta * terms["recon"], model.encoder), strict=True
+        gradients(terms["loss"], model.encoder),
+        gradients(model.beta * terms["recon"], model.encoder),
+        strict=True,
     ):
         assert torch.equal(total, alone)
 
@@ -54,7 +58,9 @@ def test_regularized_glf_lets_the_likelihood_through(make_glf, digits):
 @given(log_c=st.floats(-8, 8), seed=st.integers(0, 1000))
 @settings(deadline=None, max_examples=25)
 def test_scaling_the_latents_shifts_the_best_nll_by_d_log_c(log_c, seed):
-    """If f fits z, then f(z / c) fits c z, and its NLL differs by D log c: why small latents look likely."""
+    """If f fits z, then f(z / c) fits c z, and its NLL differs by D log c: why small latents look
+    likely.
+    """
 
     class Scale(nn.Module):
         dim = 6
@@ -66,7 +72,9 @@ def test_scaling_the_latents_shifts_the_best_nll_by_d_log_c(log_c, seed):
     flow = one_sided_flow(6, 8).double()
     rescaled = Flow([Scale(), *flow.layers])
     z = torch.randn(10, 6, dtype=torch.float64)
-    assert torch.allclose(-rescaled.log_prob(math.exp(log_c) * z), -flow.log_prob(z) + 6 * log_c, atol=1e-8)
+    assert torch.allclose(
+        -rescaled.log_prob(math.exp(log_c) * z), -flow.log_prob(z) + 6 * log_c, atol=1e-8
+    )
 
 
 def test_reconstruction_losses_by_hand():
@@ -77,7 +85,9 @@ def test_reconstruction_losses_by_hand():
     assert bce(x_hat, x).item() == pytest.approx(by_hand.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("reconstruction", ["mse", "l1", "bce", lambda x_hat, x: (x_hat - x).abs().max()])
+@pytest.mark.parametrize(
+    "reconstruction", ["mse", "l1", "bce", lambda x_hat, x: (x_hat - x).abs().max()]
+)
 def test_every_reconstruction_trains_under_autocast(make_glf, digits, reconstruction):
     model = make_glf(reconstruction=reconstruction)
     with torch.autocast("cpu", torch.bfloat16):
@@ -122,13 +132,21 @@ def test_a_readers_own_auto_encoder():
 
 def test_parts_that_do_not_fit_are_named():
     x, decoder = torch.rand(5, 1, 8, 8), Flat(6, 64, (1, 8, 8))
-    with pytest.raises(ValueError, match=r"encoder: expected latents of shape \(5, 6\).*got \(5, 7\)"):
+    with pytest.raises(
+        ValueError, match=r"encoder: expected latents of shape \(5, 6\).*got \(5, 7\)"
+    ):
         GLF(Flat(64, 7), decoder, one_sided_flow(6, 16)).losses(x)
-    with pytest.raises(ValueError, match=r"decoder: expected images of shape \(5, 1, 8, 8\).*got \(5, 64\)"):
+    with pytest.raises(
+        ValueError, match=r"decoder: expected images of shape \(5, 1, 8, 8\).*got \(5, 64\)"
+    ):
         GLF(Flat(64, 6), Flat(6, 64), one_sided_flow(6, 16)).losses(x)
-    with pytest.raises(ValueError, match=r"encoder: cannot take torch.float32 input of shape \(5, 1, 8, 8\)"):
+    with pytest.raises(
+        ValueError, match=r"encoder: cannot take torch.float32 input of shape \(5, 1, 8, 8\)"
+    ):
         GLF(Flat(49, 6), decoder, one_sided_flow(6, 16)).losses(x)
-    with pytest.raises(ValueError, match=r"decoder: cannot take torch.float32 input of shape \(5, 6\)"):
+    with pytest.raises(
+        ValueError, match=r"decoder: cannot take torch.float32 input of shape \(5, 6\)"
+    ):
         GLF(Flat(64, 6), Flat(7, 64, (1, 8, 8)), one_sided_flow(6, 16)).losses(x)
     with pytest.raises(ValueError, match="encoder: expected it to return a tensor, got a tuple"):
         GLF(nn.LSTM(8, 6), decoder, one_sided_flow(6, 16)).losses(x[:, 0])

@@ -1,4 +1,6 @@
-"""A training watches that its flow can be inverted: in the history, with one warning, and without changing anything."""
+"""A training watches that its flow can be inverted: in the history, with one warning, and without
+changing anything.
+"""
 
 import warnings
 
@@ -7,13 +9,20 @@ import torch
 from extremes import FAMILIES, FLOW_FAMILIES, build, pictures
 from extremes import train as train_tiny
 from torch import nn
-from training_helpers import assert_equal_weights, conv_glf, quick, stop_training, weights, without_seconds
+from training_helpers import (
+    assert_equal_weights,
+    conv_glf,
+    quick,
+    stop_training,
+    weights,
+    without_seconds,
+)
 
 from glf_minimal import GLF, VAE, fit, mlp_decoder, mlp_encoder, one_sided_flow, two_sided_flow
-from glf_minimal.checks import MAX_INVERSE_ERROR, InexactInverse, watch_inverse
+from glf_minimal.files import read_csv, write_csv
 from glf_minimal.plotting import loss_terms, training_curves
-from glf_minimal.runs import HISTORY
-from glf_minimal.storage import read_csv, write_csv
+from glf_minimal.training.checks import MAX_INVERSE_ERROR, InexactInverse, watch_inverse
+from glf_minimal.training.folder import HISTORY
 
 SHAPE = (1, 8, 8)
 SLOW = quick(4, lr=1e-5)  # the flow stays what it was: far from invertible in float32 at this scale
@@ -91,7 +100,7 @@ def test_the_largest_of_a_models_flows_counts():
 
 @pytest.mark.parametrize("family", FLOW_FAMILIES)
 def test_watching_changes_nothing(family):
-    """Neither weights nor batch statistics, nor any random state; gradients stay as they are, too."""
+    """Neither weights nor batch statistics, nor any random state, nor gradients."""
     model = build(family, networks="small").train()
     before, state = weights(model), torch.random.get_rng_state()
     for parameter in model.parameters():
@@ -105,10 +114,13 @@ def test_watching_changes_nothing(family):
 def test_trainings_end_as_they_did_without_it(some_digits, monkeypatch):
     watched, blind = conv_glf(0), conv_glf(0)
     histories = [fit(watched, some_digits, quick(3))]
-    monkeypatch.setattr("glf_minimal.training.watch_inverse", lambda *_, **__: {})
+    monkeypatch.setattr("glf_minimal.training.loop.watch_inverse", lambda *_, **__: {})
     histories.append(fit(blind, some_digits, quick(3)))
     assert_equal_weights(weights(watched), weights(blind))
-    kept = [{name: value for name, value in row.items() if name != "inverse_error"} for row in histories[0]]
+    kept = [
+        {name: value for name, value in row.items() if name != "inverse_error"}
+        for row in histories[0]
+    ]
     assert without_seconds(kept) == without_seconds(histories[1])
 
 
@@ -128,7 +140,9 @@ def test_a_resumed_training_has_the_same_history_and_is_not_warned_again(some_di
     whole, first = caught(lambda: fit(wide_glf(300.0), some_digits, SLOW))
     with pytest.warns(InexactInverse):
         stop_training(wide_glf(300.0, model=Stopped), some_digits, SLOW, tmp_path, at=13)
-    resumed, again = caught(lambda: fit(wide_glf(300.0, model=Stopped), some_digits, SLOW, tmp_path))
+    resumed, again = caught(
+        lambda: fit(wide_glf(300.0, model=Stopped), some_digits, SLOW, tmp_path)
+    )
     assert len(first) == 1
     assert again == []
     assert without_seconds(resumed) == without_seconds(whole)
@@ -136,9 +150,13 @@ def test_a_resumed_training_has_the_same_history_and_is_not_warned_again(some_di
 
 
 def test_histories_of_before_are_still_read(some_digits, tmp_path):
-    """Rows without the new column, alone and before rows that have it; it is no loss term of a plot or a table."""
+    """Rows without the new column, alone and before rows that have it; it is no loss term of a plot
+    or a table.
+    """
     history = fit(wide_glf(1.0), some_digits, quick(2))
-    old = [{name: value for name, value in row.items() if name != "inverse_error"} for row in history]
+    old = [
+        {name: value for name, value in row.items() if name != "inverse_error"} for row in history
+    ]
     for rows in (old, [old[0], history[1]], history):
         write_csv(tmp_path / HISTORY, rows)
         assert read_csv(tmp_path / HISTORY) == rows
@@ -168,7 +186,7 @@ def test_a_flow_on_something_else_than_the_latents_is_left_alone():
 
 
 def test_it_costs_little(digits):
-    """One look without gradients for an epoch of 25 steps: counted in passes through the encoder."""
+    """One look without gradients for an epoch of 25 steps, in passes through the encoder."""
     calls = {"encoder": 0}
 
     class Counting(nn.Module):
@@ -187,8 +205,19 @@ def test_it_costs_little(digits):
 
 
 def test_the_command_line_says_it_in_one_line(glf, tmp_path, monkeypatch):
-    monkeypatch.setattr("glf_minimal.checks.MAX_INVERSE_ERROR", 0.0)  # which every flow misses by a rounding error
-    command = ["train", "--recipe", "glf-digits", "--out", tmp_path / "run", "--root", tmp_path, "--no-progress"]
+    monkeypatch.setattr(
+        "glf_minimal.training.checks.MAX_INVERSE_ERROR", 0.0
+    )  # which every flow misses by a rounding error
+    command = [
+        "train",
+        "--recipe",
+        "glf-digits",
+        "--out",
+        tmp_path / "run",
+        "--root",
+        tmp_path,
+        "--no-progress",
+    ]
     command += ["--device", "cpu", "--epochs", "2"]
     code, _, told = glf(*command)
     assert code == 0

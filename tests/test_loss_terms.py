@@ -22,7 +22,7 @@ from glf_minimal.models import (
     TwoStageVAE,
 )
 from glf_minimal.models.adversarial import gradient_penalty
-from glf_minimal.models.mmd import mmd
+from glf_minimal.models.wae import mmd
 from glf_minimal.networks import mlp
 
 N, DIM = 16, 3
@@ -58,8 +58,12 @@ def test_the_penalty_of_an_auto_encoder(auto_encoder, x):
     model = AE(*auto_encoder, DIM, beta=3.0, latent_penalty=0.4)
     terms, penalty = model.losses(x), 0.5 * model.encode(x).square().sum(1).mean()
     assert terms["penalty"].item() == pytest.approx(penalty.item(), rel=1e-6)
-    assert terms["loss"].item() == pytest.approx((3 * sum_of_squares(model, x) + 0.4 * penalty).item(), rel=1e-6)
-    assert model.losses(x[:4])["penalty"].item() < 2 * penalty.item()  # a mean over images, not a sum
+    assert terms["loss"].item() == pytest.approx(
+        (3 * sum_of_squares(model, x) + 0.4 * penalty).item(), rel=1e-6
+    )
+    assert (
+        model.losses(x[:4])["penalty"].item() < 2 * penalty.item()
+    )  # a mean over images, not a sum
 
 
 def test_the_second_stage_of_flowae(auto_encoder, x):
@@ -80,14 +84,18 @@ def test_the_samples_of_a_two_stage_vae(auto_encoder):
             generator = torch.Generator().manual_seed(3)
             u = temperature * torch.randn(6, DIM, generator=generator)
             noise = temperature * torch.randn(6, DIM, generator=generator)
-            assert torch.allclose(z, model.second.decoder(u) + torch.tensor(0.35).exp() * noise, atol=1e-6)
+            assert torch.allclose(
+                z, model.second.decoder(u) + torch.tensor(0.35).exp() * noise, atol=1e-6
+            )
 
 
 def test_the_latent_of_a_posterior_with_a_flow(auto_encoder, x):
-    """The flow maps latents to the Gaussian's draws, so its inverse takes their mean to the latent."""
+    """The flow maps latents to the Gaussian's draws, its inverse their mean to the latent."""
     torch.manual_seed(7)
     flow = two_sided_flow(DIM, 8).eval()
-    model = VAE(Flat(nn.Linear(4, 2 * DIM), (2 * DIM,)), auto_encoder[1], DIM, posterior_flow=flow).eval()
+    model = VAE(
+        Flat(nn.Linear(4, 2 * DIM), (2 * DIM,)), auto_encoder[1], DIM, posterior_flow=flow
+    ).eval()
     mean = model.encoder(x)[:, :DIM]
     assert torch.allclose(model.encode(x), flow.inverse(mean)[0], atol=1e-6)
     assert not torch.allclose(model.encode(x), mean, atol=1e-3)
@@ -104,19 +112,27 @@ def test_what_critic_and_generator_minimize(auto_encoder, x, gan):
     scores = critic(model.prior(torch.randn(N, DIM)))
     expected = F.softplus(-scores).mean() if gan == "non-saturating" else -scores.mean()
     assert set(terms) == {"loss", "fooling"}
-    assert terms["loss"].item() == terms["fooling"].item() == pytest.approx(expected.item(), rel=1e-6)
+    assert (
+        terms["loss"].item() == terms["fooling"].item() == pytest.approx(expected.item(), rel=1e-6)
+    )
     names = {"loss", "real", "fake"} | ({"penalty"} if gan == "wgan-gp" else set())
     assert set(model.critic_losses(x)) == names
 
 
 def test_glann_finds_the_latents_of_new_images(auto_encoder, x):
-    """Adam at a rate of 0.05 from the nearest of the first 256 decoded latents, each image for itself."""
+    """Adam at a rate of 0.05 from the nearest of the first 256 decoded latents, each image for
+    itself.
+    """
     decoder = auto_encoder[1]
     model = GLANN(257, decoder, DIM, LatentGenerator(DIM, (8,)), encode_steps=3)
     with torch.no_grad():
-        x[0] = decoder(F.normalize(model.latents.weight[256:]))[0]  # the nearest one is out of reach
+        x[0] = decoder(F.normalize(model.latents.weight[256:]))[
+            0
+        ]  # the nearest one is out of reach
     known = F.normalize(model.latents.weight.detach()[:256])
-    z = known[(decoder(known).detach()[None] - x[:, None]).square().sum((2, 3, 4)).argmin(1)].requires_grad_()
+    z = known[
+        (decoder(known).detach()[None] - x[:, None]).square().sum((2, 3, 4)).argmin(1)
+    ].requires_grad_()
     optimizer = torch.optim.Adam([z], lr=0.05)
     for _ in range(3):
         optimizer.zero_grad()
@@ -131,7 +147,9 @@ def test_encoders_against_a_critic(auto_encoder, x, model):
     fooling = F.softplus(-model.critic(model.encode(x))).mean().item()
     if isinstance(model, WAEGAN):
         terms = model.losses(x)
-        assert terms["loss"].item() == pytest.approx(sum_of_squares(model, x).item() + 10 * fooling, rel=1e-6)
+        assert terms["loss"].item() == pytest.approx(
+            sum_of_squares(model, x).item() + 10 * fooling, rel=1e-6
+        )
     else:
         terms = model.encoder_losses(x)
         assert terms["loss"].item() == pytest.approx(fooling, rel=1e-6)
@@ -148,7 +166,9 @@ def test_encoders_against_a_critic(auto_encoder, x, model):
 
 
 def test_the_gradient_penalty_is_taken_between_the_points():
-    """Of D(z) = |z|^2 / 2, whose gradient is z itself: E (|z| - 1)^2 at z = u real + (1 - u) fake, a u for each."""
+    """Of D(z) = |z|^2 / 2, whose gradient is z itself: E (|z| - 1)^2 at z = u real + (1 - u) fake,
+    a u for each.
+    """
 
     class Bowl(nn.Module):
         def forward(self, z):
@@ -162,12 +182,18 @@ def test_the_gradient_penalty_is_taken_between_the_points():
     u = torch.rand(N, 1, dtype=torch.float64)
     z = u * real + (1 - u) * fake
     # The slope is measured in single precision, whatever the latents are.
-    assert penalty.item() == pytest.approx((z.float().norm(dim=1) - 1).square().mean().item(), rel=1e-12)
+    assert penalty.item() == pytest.approx(
+        (z.float().norm(dim=1) - 1).square().mean().item(), rel=1e-12
+    )
 
 
 def test_nearest_of_the_generated_latents(auto_encoder, x):
-    """IMLE: each image's latent on the sphere, and the nearest of ``candidates`` times as many generated ones."""
-    model = GLANN(40, auto_encoder[1], DIM, LatentGenerator(DIM, (8,), noise_dim=2).double(), candidates=5).double()
+    """IMLE: each image's latent on the sphere, and the nearest of ``candidates`` times as many
+    generated ones.
+    """
+    model = GLANN(
+        40, auto_encoder[1], DIM, LatentGenerator(DIM, (8,), noise_dim=2).double(), candidates=5
+    ).double()
     index = torch.arange(N) + 7
     torch.manual_seed(6)
     terms = model.imle_losses(x, index)
@@ -191,20 +217,26 @@ def test_the_mmd_in_half_precision_is_that_of_single_precision():
     first, second = torch.randn(50, 8), 1.3 * torch.randn(50, 8)
     with torch.autocast("cpu", torch.bfloat16):
         half = mmd(first, second)
-    assert half.item() == pytest.approx(mmd(first.double(), second.double()).item(), rel=1e-4)  # never autocast
+    assert half.item() == pytest.approx(
+        mmd(first.double(), second.double()).item(), rel=1e-4
+    )  # never autocast
     with pytest.raises(RecipeError) as caught:
         mmd(first[:1], second[:1])
     assert str(caught.value) == "batch_size: the MMD of a batch needs at least 2 latents; got 1"
 
 
 def test_a_mixture_before_and_after_its_fit():
-    """N(0, I) at first, whatever the number of components; then what scikit-learn finds from its seed 0."""
+    """N(0, I) at first, whatever the number of components; then what scikit-learn finds from its
+    seed 0.
+    """
     z = torch.rand(60, DIM, generator=torch.Generator().manual_seed(0))
     for components in (1, 4):
         own = GaussianMixture(DIM, components)
         assert torch.allclose(own.log_prob(z), StandardNormal(DIM).log_prob(z), atol=1e-5)
     own.fit(z)
-    other = mixture.GaussianMixture(4, covariance_type="full", random_state=0).fit(z.double().numpy())
+    other = mixture.GaussianMixture(4, covariance_type="full", random_state=0).fit(
+        z.double().numpy()
+    )
     assert torch.allclose(own.means, torch.from_numpy(other.means_).float(), atol=1e-6)
     assert torch.allclose(own.weights, torch.from_numpy(other.weights_).float(), atol=1e-6)
     drawn = own.sample(5, 0.5, torch.Generator().manual_seed(1))

@@ -10,12 +10,19 @@ import torch
 from torch import nn
 from torchvision.transforms.functional import gaussian_blur
 
-from glf_minimal import load_dataset, metrics
+from glf_minimal import load_dataset
 from glf_minimal.errors import GLFError, MetricError
-from glf_minimal.features import extract
-from glf_minimal.frechet import frechet_from_features
+from glf_minimal.evaluation import metrics
+from glf_minimal.evaluation.features import extract
+from glf_minimal.evaluation.frechet import frechet_from_features
+from glf_minimal.evaluation.metrics import (
+    bits_per_dim,
+    gaussianity,
+    kernel_distance,
+    precision_recall,
+    reconstruction_errors,
+)
 from glf_minimal.losses import mse
-from glf_minimal.metrics import bits_per_dim, gaussianity, kernel_distance, precision_recall, reconstruction_errors
 
 
 def normal(*shape, seed=0):
@@ -38,14 +45,22 @@ def features():
     """A fixed random convolution network: images (N, 1, 28, 28) -> (N, 128)."""
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        layers = nn.Conv2d(1, 16, 5, 2), nn.ReLU(), nn.Conv2d(16, 32, 5, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(2)
+        layers = (
+            nn.Conv2d(1, 16, 5, 2),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 5, 2),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2),
+        )
         extractor = nn.Sequential(*layers, nn.Flatten())
     return lambda images: extract(extractor, images.split(250))
 
 
 def all_of(real, generated):
     kid = kernel_distance(real, generated, subsets=10, subset_size=500)["kid"]
-    return {"frechet": frechet_from_features(real, generated), "kid": kid} | precision_recall(real, generated)
+    return {"frechet": frechet_from_features(real, generated), "kid": kid} | precision_recall(
+        real, generated
+    )
 
 
 def falls(values):
@@ -55,7 +70,10 @@ def falls(values):
 def test_noise_worsens_everything(mnist, halves, features):
     real, other = (mnist.batch(half) for half in halves)
     noise = normal(*other.shape)
-    levels = [all_of(features(real), features((other + s * noise).clamp(0, 1))) for s in (0.0, 0.1, 0.2, 0.4, 0.8)]
+    levels = [
+        all_of(features(real), features((other + s * noise).clamp(0, 1)))
+        for s in (0.0, 0.1, 0.2, 0.4, 0.8)
+    ]
     assert falls([-level["frechet"] for level in levels])
     assert falls([-level["kid"] for level in levels])
     assert falls([level["precision"] for level in levels[1:]])
@@ -65,7 +83,9 @@ def test_noise_worsens_everything(mnist, halves, features):
 def test_blur_costs_distance_and_recall_but_not_precision(mnist, halves, features):
     """Blurred digits lie between real ones: inside their balls, but all in the middle."""
     real, other = (mnist.batch(half) for half in halves)
-    levels = [all_of(features(real), features(gaussian_blur(other, 9, s))) for s in (0.4, 0.7, 1.0, 2.0)]
+    levels = [
+        all_of(features(real), features(gaussian_blur(other, 9, s))) for s in (0.4, 0.7, 1.0, 2.0)
+    ]
     assert falls([-level["frechet"] for level in levels])
     assert falls([-level["kid"] for level in levels])
     assert falls([level["recall"] for level in levels])
@@ -92,7 +112,9 @@ def test_precision_recall_of_one_distribution(capsys):
     values = precision_recall(normal(500, 2), normal(500, 2, seed=1))
     assert set(values) == {"precision", "recall", "density", "coverage"}
     assert all(type(value) is float for value in values.values())
-    assert values == pytest.approx({"precision": 0.9, "recall": 0.9, "density": 1, "coverage": 1 - 2**-3}, abs=0.1)
+    assert values == pytest.approx(
+        {"precision": 0.9, "recall": 0.9, "density": 1, "coverage": 1 - 2**-3}, abs=0.1
+    )
     assert values == precision_recall(normal(500, 2), normal(500, 2, seed=1))
     same = precision_recall(normal(50, 2), normal(50, 2))
     assert same["precision"] == same["recall"] == same["coverage"] == 1
@@ -120,7 +142,8 @@ def test_precision_by_hand():
     """Points on a line, k = 1: the balls reach to the nearest neighbour."""
     real, generated = torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([[0.5], [4.0], [20.0]])
     values = precision_recall(real, generated, k=1)
-    # The real balls have the radii 1, 1, 4: two of them hold 0.5, one holds 4. The generated ones have 3.5, 3.5, 16.
+    # The real balls have the radii 1, 1, 4: two of them hold 0.5, one holds 4. The generated ones
+    # have 3.5, 3.5, 16.
     assert values["precision"] == pytest.approx(2 / 3)
     assert values["recall"] == pytest.approx(1)
     assert values["density"] == pytest.approx((2 + 1) / 3)
@@ -144,11 +167,17 @@ def test_kernel_distance_by_hand_and_for_small_sets():
     real, generated = normal(40, 3).double(), normal(40, 3, seed=1).double() + 1
     kernel = lambda a, b: (a @ b.T / 3 + 1) ** 3  # noqa: E731
     off_diagonal = ~torch.eye(40, dtype=torch.bool)
-    within = kernel(real, real)[off_diagonal].mean() + kernel(generated, generated)[off_diagonal].mean()
+    within = (
+        kernel(real, real)[off_diagonal].mean() + kernel(generated, generated)[off_diagonal].mean()
+    )
     values = kernel_distance(real, generated, subsets=3)
-    assert values["kid"] == pytest.approx((within - 2 * kernel(real, generated).mean()).item(), rel=1e-6)
+    assert values["kid"] == pytest.approx(
+        (within - 2 * kernel(real, generated).mean()).item(), rel=1e-6
+    )
     assert values["kid_std"] == pytest.approx(0, abs=1e-9)
-    unbiased = kernel_distance(normal(2000, 4), normal(2000, 4, seed=1), subsets=40, subset_size=200)
+    unbiased = kernel_distance(
+        normal(2000, 4), normal(2000, 4, seed=1), subsets=40, subset_size=200
+    )
     assert abs(unbiased["kid"]) < 3 * unbiased["kid_std"] / math.sqrt(10)
 
 
@@ -163,7 +192,9 @@ def test_gaussianity_of_noise_and_of_what_is_not():
     assert scaled["frechet_to_normal"] == pytest.approx(dim, rel=0.1)
     assert scaled["mean_squared_norm_over_d"] == pytest.approx(4, rel=0.03)
     signs = normal(n, dim)
-    signs[:, 3] = signs[:, 3].sign()  # the right moments, another distribution: only the KS distance sees it
+    signs[:, 3] = signs[
+        :, 3
+    ].sign()  # the right moments, another distribution: only the KS distance sees it
     assert gaussianity(signs)["frechet_to_normal"] < 2 * noise["frechet_to_normal"]
     assert gaussianity(signs)["ks_max"] == pytest.approx(0.34, abs=0.03)
 
@@ -177,10 +208,14 @@ def test_reconstruction_errors():
     """In batches of any size, each image counts once."""
     x, x_hat = torch.full((4, 3, 2, 2), 0.5), torch.full((4, 3, 2, 2), 0.6)
     errors = reconstruction_errors([(x, x_hat)])
-    assert errors == pytest.approx({"mse_per_image": 0.12, "rmse_per_pixel": 0.1, "psnr": 20}, rel=1e-5)
+    assert errors == pytest.approx(
+        {"mse_per_image": 0.12, "rmse_per_pixel": 0.1, "psnr": 20}, rel=1e-5
+    )
     assert errors["mse_per_image"] == pytest.approx(mse(x_hat, x).item(), rel=1e-5)
     assert reconstruction_errors([(x, x)])["psnr"] == math.inf
-    x, x_hat = (torch.rand(7, 1, 3, 3, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    x, x_hat = (
+        torch.rand(7, 1, 3, 3, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)
+    )
     streamed = reconstruction_errors(zip(x.split(3), x_hat.split(3), strict=True))
     assert streamed == pytest.approx(reconstruction_errors([(x, x_hat)]))
 
@@ -190,12 +225,16 @@ def test_errors_say_what_is_wrong():
     for metric in (precision_recall, kernel_distance):
         with pytest.raises(MetricError, match=r"one length, got 3 \(real\) and 4"):
             metric(a, b)
-        with pytest.raises(MetricError, match=r"generated_features: expected shape \(N, F\).*got \(10, 3, 1\)"):
+        with pytest.raises(
+            MetricError, match=r"generated_features: expected shape \(N, F\).*got \(10, 3, 1\)"
+        ):
             metric(a, a[..., None])
         with pytest.raises(MetricError, match="real_features: 3 of 30 values are NaN"):
             metric(torch.cat([a[:9], a[:1] / 0]), a)
     for k in (0, 9):
-        with pytest.raises(MetricError, match=f"k: expected 1 <= k < N - 1; got {k} for sets of 10 and 10 vectors"):
+        with pytest.raises(
+            MetricError, match=f"k: expected 1 <= k < N - 1; got {k} for sets of 10 and 10 vectors"
+        ):
             precision_recall(a, a, k=k)
     precision_recall(a, a, k=8)
     with pytest.raises(MetricError, match="at least 1 subset of 2 vectors; got 100 of 1"):
@@ -223,9 +262,15 @@ def test_missing_packages_are_named(monkeypatch):
 def test_what_fid_takes_by_default(monkeypatch):
     """2048 features, 50 images at a time, on the CPU; both sets go through one extractor."""
     made, asked = [], []
-    monkeypatch.setattr(metrics, "InceptionFeatures", lambda dims, weights: made.append((dims, weights)) or "network")
+    monkeypatch.setattr(
+        metrics,
+        "InceptionFeatures",
+        lambda dims, weights: made.append((dims, weights)) or "network",
+    )
     monkeypatch.setattr(metrics, "image_batches", lambda images, n: (images, n))
-    monkeypatch.setattr(metrics, "extract", lambda *arguments: asked.append(arguments) or torch.rand(9, 2))
+    monkeypatch.setattr(
+        metrics, "extract", lambda *arguments: asked.append(arguments) or torch.rand(9, 2)
+    )
     metrics.fid("real", "generated")
     assert made == [(2048, None)]
     assert asked == [("network", ("real", 50), "cpu"), ("network", ("generated", 50), "cpu")]
@@ -242,10 +287,16 @@ def test_one_dimension_and_no_pairs():
 
 
 def test_neighbours_and_subsets_by_default(capsys):
-    """Three neighbours, subsets of 1,000; the least that can be compared is two vectors in one subset."""
+    """Three neighbours, subsets of 1,000; the least that can be compared is two vectors in one
+    subset.
+    """
     real, generated = normal(1200, 4), normal(1100, 4, seed=1) + 0.3
-    assert precision_recall(real[:50], generated[:50]) == precision_recall(real[:50], generated[:50], 3)
-    assert precision_recall(real[:50], generated[:50]) != precision_recall(real[:50], generated[:50], 4)
+    assert precision_recall(real[:50], generated[:50]) == precision_recall(
+        real[:50], generated[:50], 3
+    )
+    assert precision_recall(real[:50], generated[:50]) != precision_recall(
+        real[:50], generated[:50], 4
+    )
     assert kernel_distance(real, generated, 2) == kernel_distance(real, generated, 2, 1000)
     assert kernel_distance(real, generated, 2) != kernel_distance(real, generated, 2, 1001)
     assert math.isfinite(kernel_distance(real[:2], generated[:2], 1)["kid"])

@@ -1,4 +1,6 @@
-"""What each model is where nothing is asked of it: its stages, the parts that each step moves, its weights."""
+"""What each model is where nothing is asked of it: its stages, the parts that each step moves, its
+weights.
+"""
 
 import pytest
 import torch
@@ -50,11 +52,20 @@ CRITIC = adam(betas=(0.5, 0.999))
 BY_INDEX = ("images", "index")
 # What ``describe`` says of each: (stages, what is its own).
 DEFAULTS = {
-    GLF: ({"joint": {"share": 1.0, "0": update("losses", **AUTO_ENCODER, flow=adam())}}, {"stop_gradient": True}),
-    AE: ({"auto-encoder": {"share": 1.0, "0": update("losses", **AUTO_ENCODER)}}, {"latent_penalty": 0.0}),
+    GLF: (
+        {"joint": {"share": 1.0, "0": update("losses", **AUTO_ENCODER, flow=adam())}},
+        {"stop_gradient": True},
+    ),
+    AE: (
+        {"auto-encoder": {"share": 1.0, "0": update("losses", **AUTO_ENCODER)}},
+        {"latent_penalty": 0.0},
+    ),
     VAE: ({"joint": {"share": 1.0, "0": update("losses", **AUTO_ENCODER)}}, {}),
     FlowAE: (
-        {"auto-encoder": FIRST_HALF, "flow": {"share": 0.5, "0": update("flow_losses", flow=adam())}},
+        {
+            "auto-encoder": FIRST_HALF,
+            "flow": {"share": 0.5, "0": update("flow_losses", flow=adam())},
+        },
         {"stop_gradient": True},
     ),
     TwoStageVAE: (
@@ -96,7 +107,10 @@ DEFAULTS = {
         },
         {"penalty_weight": 10.0},
     ),
-    WAEMMD: ({"joint": {"share": 1.0, "0": update("losses", **AUTO_ENCODER)}}, {"penalty_weight": 10.0}),
+    WAEMMD: (
+        {"joint": {"share": 1.0, "0": update("losses", **AUTO_ENCODER)}},
+        {"penalty_weight": 10.0},
+    ),
     GLANN: (
         {
             "latents": {
@@ -122,8 +136,14 @@ def test_defaults(model):
 @MODELS
 def test_settings_arrive(model):
     """Whatever a model is told, it is: weights and losses, and how it shares the epochs."""
-    told = {"reconstruction": "l1"} if model is TwoStageVAE else {"reconstruction": "l1", "beta": 7.0}
-    told |= {name: 3 for name in DEFAULTS[model][1] if name in ("latent_penalty", "penalty_weight", "candidates")}
+    told = (
+        {"reconstruction": "l1"} if model is TwoStageVAE else {"reconstruction": "l1", "beta": 7.0}
+    )
+    told |= {
+        name: 3
+        for name in DEFAULTS[model][1]
+        if name in ("latent_penalty", "penalty_weight", "candidates")
+    }
     description = model(*networks(model), **told).describe()
     assert {name: description[name] for name in told} == told
     if len(model(*networks(model)).stages) == 2:
@@ -137,18 +157,32 @@ def test_the_temperature_is_1(model):
     torch.manual_seed(0)
     made = model(*networks(model)).eval()
     for draw in (made.sample_latents, made.sample, getattr(made, "prior", made).sample):
-        given, default = (draw(5, *t, generator=torch.Generator().manual_seed(1)) for t in ((1.0,), ()))
+        given, default = (
+            draw(5, *t, generator=torch.Generator().manual_seed(1)) for t in ((1.0,), ())
+        )
         assert torch.equal(given, default)
 
 
 def test_generators_of_latents():
-    """Batch norm only where it is asked for, and latents in the precision of the weights, float32 at least."""
+    """Batch norm only where it is asked for, and latents in the precision of the weights, float32
+    at least.
+    """
     plain, normed = (LatentGenerator(DIM, (3,), **told) for told in ({}, {"batch_norm": True}))
     for generator, layers in ((plain, 0), (normed, 1)):
         assert sum(isinstance(module, nn.BatchNorm1d) for module in generator.modules()) == layers
-    assert LatentGenerator(DIM, (3,)).bfloat16()(torch.zeros(4, DIM, dtype=torch.bfloat16)).dtype == torch.float32
-    for prior in (plain, StandardNormal(DIM), GaussianMixture(DIM, 2), two_sided_flow(DIM, 4).eval()):
-        given, default = (prior.sample(5, *t, generator=torch.Generator().manual_seed(1)) for t in ((1.0,), ()))
+    assert (
+        LatentGenerator(DIM, (3,)).bfloat16()(torch.zeros(4, DIM, dtype=torch.bfloat16)).dtype
+        == torch.float32
+    )
+    for prior in (
+        plain,
+        StandardNormal(DIM),
+        GaussianMixture(DIM, 2),
+        two_sided_flow(DIM, 4).eval(),
+    ):
+        given, default = (
+            prior.sample(5, *t, generator=torch.Generator().manual_seed(1)) for t in ((1.0,), ())
+        )
         assert torch.equal(given, default)
 
 
@@ -158,7 +192,11 @@ def test_parts_with_settings_of_their_own():
     assert [AE(*networks(AE), components=n).fits_latents for n in (0, 1, 2)] == [False, True, True]
     assert isinstance(AE(*networks(AE)).prior, StandardNormal)
     second = TwoStageVAE(*networks(TwoStageVAE)).second
-    assert [layer.out_features for layer in second.encoder if isinstance(layer, nn.Linear)] == [512, 512, 2 * DIM]
+    assert [layer.out_features for layer in second.encoder if isinstance(layer, nn.Linear)] == [
+        512,
+        512,
+        2 * DIM,
+    ]
     flow = two_sided_flow(DIM, 4)
     (update,) = VAE(nn.Linear(4, 4), nn.Linear(2, 4), DIM, prior=flow).stages[0].updates
     assert update.parts["prior"].lr_factor == 1.0

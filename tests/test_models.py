@@ -1,4 +1,6 @@
-"""Every model through the same few calls: shapes, gradients, terms, samples, files, a little training."""
+"""Every model through the same few calls: shapes, gradients, terms, samples, files, a little
+training.
+"""
 
 import json
 
@@ -6,11 +8,12 @@ import pytest
 import torch
 
 from glf_minimal import TrainConfig, fit
-from glf_minimal.catalogue import SYSTEMS, get_recipe
-from glf_minimal.experiments import build_model, load_run, train_recipe
 from glf_minimal.losses import PerceptualLoss
 from glf_minimal.models import LatentModel
-from glf_minimal.training import stage_lengths
+from glf_minimal.recipes.build import build_model
+from glf_minimal.recipes.catalogue import SYSTEMS, get_recipe
+from glf_minimal.recipes.run import load_run, train_recipe
+from glf_minimal.training.loop import stage_lengths
 
 SHAPE = (1, 8, 8)
 TINY = {
@@ -84,13 +87,17 @@ def test_shapes_and_ranges(system, digits):
 
 
 def test_each_loss_reaches_exactly_its_parts(system, digits):
-    """Every parameter of an update's parts gets a gradient from its loss, and every part is in some update."""
+    """Every parameter of an update's parts gets a gradient from its loss, and every part is in some
+    update.
+    """
     model = make(system).train()
     for update in updates(model):
         loss = getattr(model, update.losses)(*arguments(update, digits))["loss"]
         for part in update.parts:
             named = dict(getattr(model, part).named_parameters())
-            gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True, retain_graph=True)
+            gradients = torch.autograd.grad(
+                loss, list(named.values()), allow_unused=True, retain_graph=True
+            )
             for name, gradient in zip(named, gradients, strict=True):
                 assert gradient is not None, f"{update.losses} does not reach {part}.{name}"
                 assert gradient.isfinite().all()
@@ -100,7 +107,9 @@ def test_each_loss_reaches_exactly_its_parts(system, digits):
 
 
 def test_losses_in_half_precision(system, digits):
-    """Under bf16 autocast, as on GPUs, every loss is finite, near what it is in float32, and has gradients."""
+    """Under bf16 autocast, as on GPUs, every loss is finite, near what it is in float32, and has
+    gradients.
+    """
     model = make(system).eval()
     for update in updates(model):
         values = []
@@ -146,7 +155,9 @@ def test_losses_stop_where_they_should(system, losses, term, untouched, digits):
 
 
 def test_training_moves_exactly_the_parts_of_the_stage(system, digits):
-    """One step of each stage: its parts move, all other weights stay what they were, batch norm's too."""
+    """One step of each stage: its parts move, all other weights stay what they were, batch norm's
+    too.
+    """
     model = make(system)
     first = [{name: t.clone() for name, t in model.state_dict().items()}]
     for index, stage in enumerate(model.stages):
@@ -157,12 +168,16 @@ def test_training_moves_exactly_the_parts_of_the_stage(system, digits):
         for name, tensor in after.items():
             moved = not torch.equal(tensor, first[-1][name])
             if name.split(".")[0] not in parts:
-                assert not moved or (model.fits_latents and name.startswith("prior.")), f"{name} moved in stage {index}"
+                assert not moved or (model.fits_latents and name.startswith("prior.")), (
+                    f"{name} moved in stage {index}"
+                )
         for part in parts:
             for name, parameter in getattr(model, part).named_parameters():
                 # A constant added to the scores of a WGAN's critic cancels, so its last bias rests.
                 if parameter.numel() > 1:
-                    assert not torch.equal(after[f"{part}.{name}"], first[-1][f"{part}.{name}"]), f"{part}.{name}"
+                    assert not torch.equal(after[f"{part}.{name}"], first[-1][f"{part}.{name}"]), (
+                        f"{part}.{name}"
+                    )
         first.append(after)
 
 
@@ -183,7 +198,10 @@ SUMS = {
     "aae": {"auto_encoder_losses": {"recon": 3.0}, "critic_losses": {"real": 1, "fake": 1}},
     "wae-gan": {"losses": {"recon": 3.0, "fooling": 10}},
     "wae-mmd": {"losses": {"recon": 3.0, "mmd": 10}},
-    "two-stage-vae": {"losses": {"recon": 3.0, "nll": 1, "entropy": -1}, "second_losses": {"recon": 1, "kl": 1}},
+    "two-stage-vae": {
+        "losses": {"recon": 3.0, "nll": 1, "entropy": -1},
+        "second_losses": {"recon": 1, "kl": 1},
+    },
     "rae-gmm": {"losses": {"recon": 3.0, "penalty": 0.01}},
     "glann": {"losses": {"recon": 3.0}, "imle_losses": {"distance": 1}},
 }
@@ -227,7 +245,9 @@ def test_described_as_data(system):
     assert isinstance(make(system), LatentModel)
 
 
-@pytest.mark.parametrize("system", [name for name, (_, model) in SYSTEMS.items() if model["reconstruction"] == "vgg16"])
+@pytest.mark.parametrize(
+    "system", [name for name, (_, model) in SYSTEMS.items() if model["reconstruction"] == "vgg16"]
+)
 def test_perceptual_systems_use_the_perceptual_loss(system):
     loss = build_model(get_recipe(f"{system}-small-mnist").settings(), (1, 28, 28)).reconstruction
     assert isinstance(loss, PerceptualLoss)

@@ -50,12 +50,16 @@ def test_slide_deck_mlp_layers():
 
 
 def test_mlp_decoder_mirrors_its_encoder():
-    shapes = [tuple(p.shape) for p in mlp_decoder((1, 4, 4), 3, (10, 7)).parameters() if p.ndim == 2]
+    shapes = [
+        tuple(p.shape) for p in mlp_decoder((1, 4, 4), 3, (10, 7)).parameters() if p.ndim == 2
+    ]
     assert shapes == [(7, 3), (10, 7), (16, 10)]
 
 
 def test_infogan_initialisation():
-    weights = torch.cat([p.flatten() for n, p in conv_encoder((1, 28, 28), 20).named_parameters() if p.ndim > 1])
+    weights = torch.cat(
+        [p.flatten() for n, p in conv_encoder((1, 28, 28), 20).named_parameters() if p.ndim > 1]
+    )
     assert weights.std().item() == pytest.approx(0.02, rel=0.01)
 
 

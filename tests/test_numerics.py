@@ -1,4 +1,5 @@
-"""Extreme settings, data and weights: every family of models gives finite numbers, or one sentence says what is wrong.
+"""Extreme settings, data and weights: every family of models gives finite numbers, or one sentence
+says what is wrong.
 
 Nothing is NaN without a word, and no error comes from inside torch.
 """
@@ -26,9 +27,9 @@ from extremes import (
 from torch import nn
 
 from glf_minimal import GLF, DivergenceError, mlp_encoder, two_sided_flow
-from glf_minimal.classifiers import Classifier
-from glf_minimal.experiments import MODELS
+from glf_minimal.evaluation.classifier import Classifier
 from glf_minimal.losses import bce
+from glf_minimal.recipes.build import MODELS
 
 # What may go wrong in training: a term or weights, at a step; or a sample, or a mixture.
 DIVERGED = (
@@ -38,7 +39,9 @@ DIVERGED = (
     r"|components: no mixture can be fitted to latents of up to \S+"
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # few samples, inexact inverses, clusters of one point
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::UserWarning"
+)  # few samples, inexact inverses, clusters of one point
 
 
 def test_every_kind_of_model_is_here():
@@ -57,12 +60,16 @@ def test_extreme_learning_rates(family, lr):
 @pytest.mark.parametrize("value", [0, 1, 0.5])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_constant_pictures(family, value):
-    assert outcome(train_and_use, build(family), pictures(value=value), measure=value == 0) == "finite"
+    assert (
+        outcome(train_and_use, build(family), pictures(value=value), measure=value == 0) == "finite"
+    )
 
 
 @pytest.mark.parametrize("family", FLOW_FAMILIES)
 def test_a_flow_needs_two_dimensions(family):
-    assert "dim: a coupling layer splits its input in two, so it needs dim >= 2; got 1" in outcome(build, family, 1)
+    assert "dim: a coupling layer splits its input in two, so it needs dim >= 2; got 1" in outcome(
+        build, family, 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,7 +86,9 @@ def test_few_and_many_latent_dimensions(family, dim):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_weights_in_half_precision_are_refused(family, dtype):
     told = outcome(train, build(family).to(dtype), pictures())
-    assert re.match(r"the weights [\w.]+ are in half precision.*model\.float\(\).*precision='bf16'", told)
+    assert re.match(
+        r"the weights [\w.]+ are in half precision.*model\.float\(\).*precision='bf16'", told
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -105,10 +114,14 @@ def test_autocast(family, networks):
 @pytest.mark.parametrize("networks", ["slides", "small"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_batches_of_one(family, networks):
-    """Where a model has batch norm, or compares the latents of a batch, one image is too few, and that is said."""
+    """Where a model has batch norm, or compares the latents of a batch, one image is too few, and
+    that is said.
+    """
     told = outcome(train_and_use, build(family, networks=networks), pictures(6), batch_size=1)
     if networks == "small" or family in WITH_BATCH_NORM:
-        assert told.startswith("batch_size: this model has batch norm, which needs at least 2 images")
+        assert told.startswith(
+            "batch_size: this model has batch norm, which needs at least 2 images"
+        )
     elif family == "wae-mmd":
         assert told == "batch_size: the MMD of a batch needs at least 2 latents; got 1"
     else:
@@ -121,16 +134,26 @@ def test_one_picture_at_a_time_in_eval_and_in_train_mode(family):
     train(model, pictures())
     assert_finite([model.sample(1), model.reconstruct(pictures(1).batch(slice(1)))])
     model.train()
-    assert outcome(model.sample, 1) == "n: batch norm in train mode needs at least 2 samples, got 1; call eval() first"
+    assert (
+        outcome(model.sample, 1)
+        == "n: batch norm in train mode needs at least 2 samples, got 1; call eval() first"
+    )
     if family != "glann":  # which has no encoder
         told = outcome(model.reconstruct, pictures(1).batch(slice(1)))
-        assert re.match(r"encoder: cannot take .* \(1, 1, 4, 4\) \(Expected more than 1 value per channel", told), told
+        assert re.match(
+            r"encoder: cannot take .* \(1, 1, 4, 4\) \(Expected more than 1 value per channel", told
+        ), told
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_fewer_pictures_than_a_batch(family):
     model = build(family, images=5)
-    assert outcome(train_and_use, model, pictures(5), measure=family in ("glf", "ae-gmm"), batch_size=64) == "finite"
+    assert (
+        outcome(
+            train_and_use, model, pictures(5), measure=family in ("glf", "ae-gmm"), batch_size=64
+        )
+        == "finite"
+    )
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e8, 1e20, 1e30])
@@ -142,7 +165,9 @@ def test_tiny_and_huge_latents(family, scale):
             parameter *= scale
     told = outcome(train_and_use, model, pictures(), measure=family in ("glf", "aae"))
     too_much = (
-        DIVERGED + r"|[\w.]+: (the squared error|\d+ of \d+ values are NaN|expected a finite number|values of up to)"
+        DIVERGED
+        + r"|[\w.]+: (the squared error|\d+ of \d+ values are NaN"
+        + r"|expected a finite number|values of up to)"
     )
     assert told == "finite" or (scale > 1 and re.match(too_much, told)), told
 
@@ -177,7 +202,9 @@ def test_very_deep_flows(family, form):
 
 def test_samples_that_are_not_numbers_are_an_error():
     model = build("glf").eval()
-    assert "5 of 5 samples have pixels that are NaN" in outcome(model.sample, 5, temperature=float("nan"))
+    assert "5 of 5 samples have pixels that are NaN" in outcome(
+        model.sample, 5, temperature=float("nan")
+    )
     with torch.no_grad():
         model.decoder[0].weight[0, 0] = float("nan")
     assert "samples have pixels that are NaN" in outcome(model.sample, 5)
@@ -204,13 +231,18 @@ def test_bce_of_nan_is_nan_and_else_torchs():
 
 @pytest.mark.parametrize("width", [2, 4, 6])
 def test_narrow_strided_convolutions_keep_their_memory_format(width):
-    """In channels_last their backward pass corrupts memory on some CPUs; the process dies, or does so later."""
+    """In channels_last their backward pass corrupts memory on some CPUs; the process dies, or does
+    so later.
+    """
     model = Classifier(SHAPE, width=width)
     assert_finite(train(model, pictures(), epochs=3))
     assert all(p.is_contiguous() for p in model.parameters())
     wide = Classifier(SHAPE, width=8)
     train(wide, pictures())
-    assert any(p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last) for p in wide.body[3].parameters())
+    assert any(
+        p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last)
+        for p in wide.body[3].parameters()
+    )
 
 
 def test_the_error_of_a_diverged_training_is_a_divergence_error():

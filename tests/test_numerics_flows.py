@@ -1,4 +1,6 @@
-"""Extreme latents and features: flows, priors and metrics give finite numbers, or one sentence says what is wrong."""
+"""Extreme latents and features: flows, priors and metrics give finite numbers, or one sentence says
+what is wrong.
+"""
 
 import math
 import re
@@ -10,17 +12,17 @@ from extremes import assert_finite, outcome
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from glf_minimal import metrics
-from glf_minimal.flows import one_sided_flow, two_sided_flow
-from glf_minimal.frechet import (
+from glf_minimal.evaluation import metrics
+from glf_minimal.evaluation.frechet import (
     Moments,
     TooFewSamples,
     bootstrap_standard_error,
     frechet_distance,
     frechet_from_features,
 )
+from glf_minimal.flows import one_sided_flow, two_sided_flow
 from glf_minimal.models import GaussianMixture, StandardNormal
-from glf_minimal.models.mmd import mmd
+from glf_minimal.models.wae import mmd
 
 FORMS = {"one-sided": one_sided_flow, "two-sided": two_sided_flow}
 
@@ -45,7 +47,9 @@ def test_flows_of_any_depth_on_latents_of_any_scale(form, dim, blocks, log_scale
     (eps, log_det), log_prob = flow(z), flow.log_prob(z)
     assert_finite([eps, log_det])
     assert not log_prob.isnan().any()
-    if double or log_scale + 0.87 * blocks < 17:  # a block stretches by up to exp(2); 1e19 squared is too much
+    if (
+        double or log_scale + 0.87 * blocks < 17
+    ):  # a block stretches by up to exp(2); 1e19 squared is too much
         assert_finite(log_prob)
     error = flow.inverse_error(z)
     assert error >= 0  # also false of NaN
@@ -60,7 +64,9 @@ def test_inverse_error_is_relative_and_infinite_where_the_way_back_is_not_finite
         torch.manual_seed(0)
         flow, z = one_sided_flow(20).eval(), torch.randn(8, 20)
     back = flow.inverse(flow(z)[0])[0]
-    assert flow.inverse_error(z) == pytest.approx(((back - z).abs().max() / max(1, z.abs().max())).item())
+    assert flow.inverse_error(z) == pytest.approx(
+        ((back - z).abs().max() / max(1, z.abs().max())).item()
+    )
     assert flow.inverse_error(1e-3 * z) < 1e-6  # of 1, not of 1e-3
     assert flow.inverse_error(300 * z) > 1e-3
     for bad in (math.nan, math.inf):
@@ -74,8 +80,17 @@ def test_priors_at_any_scale(scale):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         told = outcome(mixture.fit, z)
-    assert told == "finite" or (scale == 1e8 and told.startswith("components: no mixture can be fitted to latents of"))
-    assert_finite([mixture.log_prob(z), mixture.sample(5), StandardNormal(3).log_prob(z), mmd(z, torch.randn(30, 3))])
+    assert told == "finite" or (
+        scale == 1e8 and told.startswith("components: no mixture can be fitted to latents of")
+    )
+    assert_finite(
+        [
+            mixture.log_prob(z),
+            mixture.sample(5),
+            StandardNormal(3).log_prob(z),
+            mmd(z, torch.randn(30, 3)),
+        ]
+    )
 
 
 def test_a_mixture_of_latents_that_are_not_numbers():
@@ -88,7 +103,10 @@ SETS = {
     "constant": (torch.ones(20, 4), torch.ones(20, 4)),
     "zero": (torch.zeros(20, 4), NORMAL),
     "identical": (NORMAL, NORMAL),
-    "one dead dimension": (NORMAL * torch.tensor([1, 1, 1, 0]), NORMAL.flip(0) * torch.tensor([1, 1, 1, 0])),
+    "one dead dimension": (
+        NORMAL * torch.tensor([1, 1, 1, 0]),
+        NORMAL.flip(0) * torch.tensor([1, 1, 1, 0]),
+    ),
     "fewer than dimensions": (NORMAL.T.repeat(2, 1), NORMAL.flip(0).T.repeat(2, 1)),
     "tiny": (1e-12 * NORMAL, 1e-12 * NORMAL.flip(1)),
     "huge": (1e15 * NORMAL, 1e15 * NORMAL.flip(1)),
@@ -105,7 +123,7 @@ MEASURES = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::glf_minimal.frechet.TooFewSamples")
+@pytest.mark.filterwarnings("ignore::glf_minimal.evaluation.frechet.TooFewSamples")
 @pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize("name", SETS)
 def test_metrics_of_unusual_features(name, measure):
@@ -143,7 +161,9 @@ def test_the_same_set_twice_is_at_no_distance():
         assert frechet_from_features(features, features) < 1e-12 * scale**2
     ones = torch.ones(20, 4)
     assert frechet_from_features(ones, ones) == 0
-    assert frechet_distance(torch.zeros(2), torch.zeros(2, 2), torch.zeros(2), torch.zeros(2, 2)) == 0
+    assert (
+        frechet_distance(torch.zeros(2), torch.zeros(2, 2), torch.zeros(2), torch.zeros(2, 2)) == 0
+    )
     values = metrics.precision_recall(NORMAL, NORMAL)
     assert values["precision"] == values["recall"] == values["coverage"] == 1
 
@@ -154,7 +174,11 @@ def test_fewer_samples_than_dimensions_is_a_warning():
 
 
 def test_numbers_that_a_measure_cannot_be_made_of():
-    assert "nll_nats: expected a finite number, got inf" in outcome(metrics.bits_per_dim, math.inf, 3)
+    assert "nll_nats: expected a finite number, got inf" in outcome(
+        metrics.bits_per_dim, math.inf, 3
+    )
     x = torch.full((2, 1, 4, 4), math.nan)
-    assert "squared error of the reconstructions is nan" in outcome(metrics.reconstruction_errors, [(x, x)])
+    assert "squared error of the reconstructions is nan" in outcome(
+        metrics.reconstruction_errors, [(x, x)]
+    )
     assert Moments().update(NORMAL).covariance.isfinite().all()

@@ -1,4 +1,6 @@
-"""Two processes train as one does with batches twice as large, and leave a folder that one process can use."""
+"""Two processes train as one does with batches twice as large, and leave a folder that one process
+can use.
+"""
 
 import csv
 import os
@@ -12,33 +14,69 @@ import torch
 from torch import nn
 
 from glf_minimal import two_sided_flow
-from glf_minimal.experiments import load_run
-from glf_minimal.parallel import SharedBatchNorm, Team, share_batch_norm
-from glf_minimal.runs import CHECKPOINT, WEIGHTS
-from glf_minimal.storage import read_json, read_tensors
+from glf_minimal.files import read_json, read_tensors
+from glf_minimal.recipes.run import load_run
+from glf_minimal.training.folder import CHECKPOINT, WEIGHTS
+from glf_minimal.training.parallel import SharedBatchNorm, Team, share_batch_norm
 
-SMALL = ["--data", "digits", "--set", "networks.width=4", "--set", "networks.hidden=16", "--device", "cpu"]
+SMALL = [
+    "--data",
+    "digits",
+    "--set",
+    "networks.width=4",
+    "--set",
+    "networks.hidden=16",
+    "--device",
+    "cpu",
+]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 # "multi_gpu" is its word for several processes; on a machine without a GPU they run on the CPU.
-ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
+ACCELERATE = [
+    sys.executable,
+    "-m",
+    "accelerate.commands.launch",
+    "--multi_gpu",
+    "--num_processes=2",
+]
 ACCELERATE += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
 
 
-def train(out, data_root, processes, epochs=8, batch=256, launcher=TORCHRUN, start=subprocess.run, **more):
+def train(
+    out, data_root, processes, epochs=8, batch=256, launcher=TORCHRUN, start=subprocess.run, **more
+):
     """``glf train`` on small digits, with ``batch`` images over all processes."""
-    settings = {"train.epochs": epochs, "train.batch_size": batch // processes, "train.checkpoint_seconds": 0}
+    settings = {
+        "train.epochs": epochs,
+        "train.batch_size": batch // processes,
+        "train.checkpoint_seconds": 0,
+    }
     command = launcher if processes > 1 else [sys.executable]
-    command = [*command, "-m", "glf_minimal", "train", "--recipe", "glf-small-mnist", "--out", out, *SMALL]
+    command = [
+        *command,
+        "-m",
+        "glf_minimal",
+        "train",
+        "--recipe",
+        "glf-small-mnist",
+        "--out",
+        out,
+        *SMALL,
+    ]
     command += ["--no-progress"]
     for name, value in settings.items():
         command += ["--set", f"{name}={value}"]
     environment = os.environ | {"GLF_DATA": str(data_root), "OMP_NUM_THREADS": "1"}
-    return start(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
+    return start(
+        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more
+    )
 
 
 def history(out):
     with open(out / "history.csv") as file:
-        return [{name: float(row[name]) for name in ("loss", "recon", "nll")} for row in csv.DictReader(file)]
+        return [
+            {name: float(row[name]) for name in ("loss", "recon", "nll")}
+            for row in csv.DictReader(file)
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +100,7 @@ def test_the_loss_curve_is_that_of_one_process_with_the_doubled_batch(one_and_tw
 HALVES = """
 import copy, sys, torch
 from torch import nn
-from glf_minimal.parallel import join, share_batch_norm
+from glf_minimal.training.parallel import join, share_batch_norm
 
 team, _ = join("cpu")
 torch.manual_seed(0)
@@ -80,10 +118,12 @@ for whole, x in (
     assert torch.allclose(y, whole(x)[mine], atol=1e-5)
     half(x[mine])  # as often as the whole one
     (y * weights[mine]).mean().backward()
-    assert torch.allclose(x.grad[mine] / team.size, expected[mine], atol=1e-6), (x.grad[mine], expected[mine])
+    got = x.grad[mine] / team.size
+    assert torch.allclose(got, expected[mine], atol=1e-6), (got, expected[mine])
     for name, value in whole.state_dict().items():
         assert torch.allclose(half.state_dict()[name].float(), value.float(), rtol=1e-5), name
-sys.stdout.write("as one\\n")  # at once: unbuffered, print would write it in parts, and the two would mix
+# At once: unbuffered, print would write it in parts, and the two would mix.
+sys.stdout.write("as one\\n")
 """
 
 
@@ -92,7 +132,9 @@ def test_batch_norm_of_two_halves_is_that_of_the_whole(tmp_path):
     script = tmp_path / "halves.py"
     script.write_text(HALVES)
     command = [*TORCHRUN, script]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     assert done.stdout.splitlines() == ["as one", "as one"], done.stderr
 
 
@@ -119,7 +161,10 @@ def test_killed_they_go_on_together(tmp_path, data_root, one_and_two):
     assert not (out / WEIGHTS).exists()
     done = train(out, data_root, 2)
     assert done.returncode == 0, done.stderr
-    (unbroken, _), (resumed, _) = read_tensors(one_and_two[1] / WEIGHTS), read_tensors(out / WEIGHTS)
+    (unbroken, _), (resumed, _) = (
+        read_tensors(one_and_two[1] / WEIGHTS),
+        read_tensors(out / WEIGHTS),
+    )
     assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
     assert not (out / CHECKPOINT).exists()
 

@@ -19,9 +19,14 @@ def widths(conditioner):
 
 
 def test_the_slide_decks_flow():
-    """Four one-sided sigmoid couplings, one network each with two hidden layers of 200; permutations between them."""
+    """Four one-sided sigmoid couplings, one network each with two hidden layers of 200;
+    permutations between them.
+    """
     flow = one_sided_flow(DIM)
-    assert [type(layer) for layer in flow.layers] == [AffineCoupling, *[Permutation, AffineCoupling] * 3]
+    assert [type(layer) for layer in flow.layers] == [
+        AffineCoupling,
+        *[Permutation, AffineCoupling] * 3,
+    ]
     for coupling in flow.layers[::2]:
         assert (coupling.scale, coupling.move_first) == ("sigmoid", None)
         assert widths(coupling.move_second) == [[4, 200, 200, 6]]
@@ -33,7 +38,9 @@ def test_the_slide_decks_flow():
 
 
 def test_the_authors_flow():
-    """Four two-sided soft-clamped couplings, two networks a half with two hidden layers of 64, permutations."""
+    """Four two-sided soft-clamped couplings, two networks a half with two hidden layers of 64,
+    permutations.
+    """
     flow = two_sided_flow(DIM)
     assert [type(layer) for layer in flow.layers] == [AffineCoupling, Permutation] * 4
     for coupling in flow.layers[::2]:
@@ -59,7 +66,9 @@ def test_what_parts_are_where_nothing_is_asked_of_them():
 
 @pytest.mark.parametrize("share", [0, -1.0])
 def test_a_stage_needs_time(share):
-    with pytest.raises(ValueError, match=rf"^share: expected more than 0 for the stage 'first', got {share}$"):
+    with pytest.raises(
+        ValueError, match=rf"^share: expected more than 0 for the stage 'first', got {share}$"
+    ):
         Stage("first", (), share)
 
 
@@ -70,7 +79,9 @@ def test_permutations_differ_by_default():
 
 def test_noise():
     like = torch.zeros(0, dtype=torch.float64)
-    given, default = (draw_noise(3, 2, like, *t, generator=torch.Generator().manual_seed(0)) for t in ((1.0,), ()))
+    given, default = (
+        draw_noise(3, 2, like, *t, generator=torch.Generator().manual_seed(0)) for t in ((1.0,), ())
+    )
     assert torch.equal(given, default)
     assert default.dtype == torch.float64
 
@@ -88,16 +99,22 @@ def test_rates_of_forgetting_that_adam_takes(betas):
     ],
 )
 def test_settings_that_adam_does_not_take(wrong):
-    with pytest.raises(ValueError, match=r"^expected lr_factor > 0, betas in \[0, 1\), eps > 0 and weight_decay >= 0"):
+    with pytest.raises(
+        ValueError,
+        match=r"^expected lr_factor > 0, betas in \[0, 1\), eps > 0 and weight_decay >= 0",
+    ):
         Adam(**wrong)
 
 
-@pytest.mark.parametrize(("model", "expected", "wanted"), [(AE, (2, 3), "latent_dim"), (VAE, (2, 6), "2 * latent_dim")])
+@pytest.mark.parametrize(
+    ("model", "expected", "wanted"), [(AE, (2, 3), "latent_dim"), (VAE, (2, 6), "2 * latent_dim")]
+)
 def test_latents_of_another_length(model, expected, wanted):
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (the whole message is compared)
         model(Gives(torch.zeros(2, 4)), nn.Identity(), 3).encode(torch.zeros(2, 1, 2, 2))
     assert str(caught.value) == (
-        f"encoder: expected latents of shape {expected} for 2 images, got (2, 4); make its output as long as {wanted}"
+        f"encoder: expected latents of shape {expected} for 2 images, got (2, 4); make its "
+        f"output as long as {wanted}"
     )
 
 
@@ -108,13 +125,17 @@ def test_an_encoder_that_cannot_take_the_images():
 
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (the whole message is compared)
         AE(Picky(), nn.Identity(), 3).encode(torch.zeros(2, 4))
-    assert str(caught.value) == "encoder: cannot take torch.float32 input of shape (2, 4) (the reason)"
+    assert (
+        str(caught.value) == "encoder: cannot take torch.float32 input of shape (2, 4) (the reason)"
+    )
 
 
 def test_half_precision_within_and_single_precision_outside():
-    """Latents in half precision come as float32; the loss is taken in the precision of the images."""
+    """Latents in half precision come as float32; the loss has the precision of the images."""
     x = torch.rand(2, 1, 2, 2)
-    model = AE(Gives(torch.ones(2, 3, dtype=torch.bfloat16)), Gives(torch.rand(2, 1, 2, 2).bfloat16()), 3)
+    model = AE(
+        Gives(torch.ones(2, 3, dtype=torch.bfloat16)), Gives(torch.rand(2, 1, 2, 2).bfloat16()), 3
+    )
     assert model.encode(x).dtype == torch.float32
     assert model.reconstruction_loss(model.encode(x), x).dtype == torch.float32
     assert model.reconstruction_loss(model.encode(x), x.double()).dtype == torch.float64

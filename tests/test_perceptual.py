@@ -1,4 +1,4 @@
-"""The perceptual loss: which features it compares, how it is weighted, where its weights come from."""
+"""The perceptual loss: which features it compares, its weighting, where its weights come from."""
 
 from urllib.error import URLError
 
@@ -36,7 +36,10 @@ def test_squeezenet_loss_by_hand(squeezenet, size, layers):
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     total = (x_hat - x).abs().sum()
     for layer in layers:
-        first, second = (squeezenet[: layer + 1]((i - mean.view(3, 1, 1)) / std.view(3, 1, 1)) for i in (x_hat, x))
+        first, second = (
+            squeezenet[: layer + 1]((i - mean.view(3, 1, 1)) / std.view(3, 1, 1))
+            for i in (x_hat, x)
+        )
         total = total + (first - second).abs().sum()
     assert loss(x_hat, x).item() == pytest.approx(total.item() / 3, rel=1e-4)
     assert loss(x, x).item() == 0
@@ -50,17 +53,21 @@ def test_vgg_layers_are_the_authors():
         assert len(maps) == count
         expected = [vgg[: i + 1] for i in (2, 7, 12, 21)][:count]
         grey = torch.rand(1, 1, size, size)
-        normalized = (grey.expand(-1, 3, -1, -1) - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor(
-            [0.229, 0.224, 0.225]
-        ).view(3, 1, 1)
-        for ours, layers in zip(PerceptualLoss("vgg16", features=vgg).features(grey), expected, strict=True):
+        normalized = (
+            grey.expand(-1, 3, -1, -1) - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+        ) / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+        for ours, layers in zip(
+            PerceptualLoss("vgg16", features=vgg).features(grey), expected, strict=True
+        ):
             assert torch.allclose(ours, layers(normalized), atol=1e-5)
 
 
 @pytest.mark.parametrize("file", ["features.safetensors", "whole.pth"])
 def test_weights_from_a_local_file(squeezenet, weights, file):
     features = load_features("squeezenet", weights / file)
-    assert all(torch.equal(t, squeezenet.state_dict()[name]) for name, t in features.state_dict().items())
+    assert all(
+        torch.equal(t, squeezenet.state_dict()[name]) for name, t in features.state_dict().items()
+    )
     assert not any(p.requires_grad for p in features.parameters())
     loss = reconstruction_loss(f"squeezenet:{weights / file}")
     x_hat, x = torch.rand(2, 1, 28, 28, requires_grad=True), torch.rand(2, 1, 28, 28)
@@ -72,7 +79,12 @@ def test_weights_from_a_local_file(squeezenet, weights, file):
 def test_a_model_trains_on_it_and_does_not_keep_the_network(weights, digits):
     shape = (1, 32, 32)
     loss = f"squeezenet:{weights / 'features.safetensors'}"
-    model = GLF(mlp_encoder(shape, 6, (8,)), mlp_decoder(shape, 6, (8,)), one_sided_flow(6, 8), reconstruction=loss)
+    model = GLF(
+        mlp_encoder(shape, 6, (8,)),
+        mlp_decoder(shape, 6, (8,)),
+        one_sided_flow(6, 8),
+        reconstruction=loss,
+    )
     names = set(model.state_dict())
     terms = model.losses(torch.rand(4, *shape))
     terms["loss"].backward()
@@ -91,7 +103,10 @@ def test_missing_and_wrong_weights_are_named(weights, tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", no_network)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", no_network)
-    with pytest.raises(RecipeError, match=r"vgg16 could not be downloaded .*no route.*vgg16-.*\.pth into .*vgg16:PATH"):
+    with pytest.raises(
+        RecipeError,
+        match=r"vgg16 could not be downloaded .*no route.*vgg16-.*\.pth into .*vgg16:PATH",
+    ):
         load_features("vgg16")
     with pytest.raises(RunError, match=r"cannot read weights from .*none\.pth"):
         load_features("vgg16", tmp_path / "none.pth")
@@ -100,7 +115,9 @@ def test_missing_and_wrong_weights_are_named(weights, tmp_path, monkeypatch):
     (tmp_path / "text.pth").write_text("no weights")
     with pytest.raises(RunError, match=r"text\.pth"):
         load_features("vgg16", tmp_path / "text.pth")
-    with pytest.raises(ValueError, match=r"reconstruction: expected one of .*squeezenet.*'alexnet'"):
+    with pytest.raises(
+        ValueError, match=r"reconstruction: expected one of .*squeezenet.*'alexnet'"
+    ):
         reconstruction_loss("alexnet")
     with pytest.raises(ValueError, match="network: expected one of"):
         PerceptualLoss("alexnet")
@@ -108,14 +125,16 @@ def test_missing_and_wrong_weights_are_named(weights, tmp_path, monkeypatch):
 
 def test_wrong_size_or_channels_are_named(squeezenet):
     loss = PerceptualLoss("squeezenet", features=squeezenet)
-    with pytest.raises(ValueError, match=r"perceptual loss: expected grey or RGB images .*got \(2, 2, 32, 32\)"):
+    with pytest.raises(
+        ValueError, match=r"perceptual loss: expected grey or RGB images .*got \(2, 2, 32, 32\)"
+    ):
         loss(torch.rand(2, 2, 32, 32), torch.rand(2, 2, 32, 32))
     with pytest.raises(ValueError, match=r"at least 17 pixels.*got \(2, 1, 8, 8\)"):
         loss(torch.rand(2, 1, 8, 8), torch.rand(2, 1, 8, 8))
 
 
 def test_given_layers_are_frozen():
-    """Layers of one's own are not trained by the loss, nor does their dropout or batch norm move."""
+    """One's own layers are not trained by the loss, nor does their batch norm move."""
     torch.manual_seed(0)
     layers = [
         nn.Conv2d(3, 4, 3),

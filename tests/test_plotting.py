@@ -6,13 +6,12 @@ import torch
 from matplotlib import pyplot as plt
 from PIL import Image
 
+from glf_minimal.pictures import image_grid, save_grid
 from glf_minimal.plotting import (
     COLOURS,
     density_map,
-    image_grid,
     latent_map,
     panels,
-    save_grid,
     show_grids,
     training_curves,
     use_style,
@@ -74,7 +73,9 @@ def test_training_curves_draw_every_term():
 
 
 def test_training_curves_compare_histories():
-    histories = {name: [{"epoch": 1, "loss": 1.0}, {"epoch": 2, "loss": 0.5}] for name in ("GLF", "VAE")}
+    histories = {
+        name: [{"epoch": 1, "loss": 1.0}, {"epoch": 2, "loss": 0.5}] for name in ("GLF", "VAE")
+    }
     figure = training_curves(histories)
     assert [line.get_label() for line in figure.axes[0].lines] == ["GLF", "VAE"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["GLF", "VAE"]
@@ -82,12 +83,16 @@ def test_training_curves_compare_histories():
         training_curves({"GLF": []})
 
 
-@pytest.mark.parametrize(("count", "shape"), [(1, (1, 1)), (3, (1, 3)), (4, (2, 2)), (5, (2, 3)), (7, (3, 3))])
+@pytest.mark.parametrize(
+    ("count", "shape"), [(1, (1, 1)), (3, (1, 3)), (4, (2, 2)), (5, (2, 3)), (7, (3, 3))]
+)
 def test_panels_stand_in_rows_of_three_at_most(count, shape):
     figure, axes = panels(count, width=2, height=1)
     assert len(axes) == count
     assert figure.get_size_inches().tolist() == [2 * shape[1], shape[0]]
-    assert [axis.axison for axis in figure.axes] == [True] * count + [False] * (shape[0] * shape[1] - count)
+    assert [axis.axison for axis in figure.axes] == [True] * count + [False] * (
+        shape[0] * shape[1] - count
+    )
 
 
 def test_the_style_gives_every_line_a_colour_and_dashes_of_its_own():
@@ -102,7 +107,9 @@ def test_the_style_gives_every_line_a_colour_and_dashes_of_its_own():
 def test_density_map_shows_density_where_it_is():
     """A peak at (2, -1) is bright there; x runs to the right and y upwards."""
     peak = torch.tensor([2.0, -1.0])
-    figure = density_map({"peak": lambda z: -(z - peak).square().sum(1)}, limit=3, points={"peak": peak[None]})
+    figure = density_map(
+        {"peak": lambda z: -(z - peak).square().sum(1)}, limit=3, points={"peak": peak[None]}
+    )
     (image,) = figure.axes[0].images
     row, column = divmod(int(image.get_array().argmax()), 200)
     assert abs(-3 + 6 * column / 199 - 2) < 0.05

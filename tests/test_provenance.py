@@ -64,7 +64,9 @@ def test_hardware_by_device(monkeypatch):
 
 def test_a_cpu_is_known_by_family_and_model_too(monkeypatch, tmp_path):
     """Two processors of one name and of different speed have to differ in a record."""
-    (tmp_path / "cpuinfo").write_text("processor\t: 0\ncpu family\t: 25\nmodel\t\t: 1\nmodel name\t: Some CPU\n\n")
+    (tmp_path / "cpuinfo").write_text(
+        "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 1\nmodel name\t: Some CPU\n\n"
+    )
     monkeypatch.setattr(provenance, "Path", lambda name: tmp_path / Path(name).name)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     assert provenance.hardware(torch.device("cpu")) == "Some CPU family 25 model 1, 1 thread"

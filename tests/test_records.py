@@ -1,4 +1,6 @@
-"""Records: they hold what makes a number, their commands make it again, and they are written whole or not at all."""
+"""Records: they hold what makes a number, their commands make it again, and they are written whole
+or not at all.
+"""
 
 import csv
 import dataclasses
@@ -12,23 +14,18 @@ import torch
 from PIL import Image
 from training_helpers import quick
 
-from glf_minimal import classifiers, fit, load_dataset, storage
-from glf_minimal.catalogue import get_recipe
-from glf_minimal.classifiers import classifier_path
+from glf_minimal import files, fit, load_dataset
 from glf_minimal.errors import RunError
-from glf_minimal.evaluation import Protocol
-from glf_minimal.experiments import load_run, train_recipe
-from glf_minimal.features import InceptionFeatures
-from glf_minimal.records import (
-    evaluate_classifier,
-    evaluate_run,
-    read_records,
-    table,
-    write_record,
-)
-from glf_minimal.storage import read_json, read_tensors, write_json, write_tensors
+from glf_minimal.evaluation.classifier import classifier_path
+from glf_minimal.evaluation.evaluate import Protocol
+from glf_minimal.evaluation.features import InceptionFeatures
+from glf_minimal.files import read_json, read_tensors, write_json, write_tensors
+from glf_minimal.recipes.catalogue import get_recipe
+from glf_minimal.recipes.judge import evaluate_classifier
+from glf_minimal.recipes.run import load_run, train_recipe
+from glf_minimal.reproduction.records import evaluate_run, read_records, table, write_record
 
-pytestmark = pytest.mark.filterwarnings("ignore::glf_minimal.frechet.TooFewSamples")
+pytestmark = pytest.mark.filterwarnings("ignore::glf_minimal.evaluation.frechet.TooFewSamples")
 
 QUIET = {"train.progress": False, "train.device": "cpu", "train.checkpoint_seconds": 0.0}
 RECIPE = get_recipe("glf-digits").with_settings({"train.epochs": 2, "model.beta": 2, **QUIET})
@@ -44,13 +41,15 @@ def run(tmp_path_factory, data_root):
 
 @pytest.fixture
 def digits_have_a_classifier(classifier_run, data_root, tmp_path, monkeypatch):
-    monkeypatch.setattr(classifiers, "WEIGHTS_FOLDER", tmp_path / "weights")
+    monkeypatch.setattr("glf_minimal.evaluation.classifier.WEIGHTS_FOLDER", tmp_path / "weights")
     evaluate_classifier(classifier_run, data_root, install=True)
 
 
 @pytest.fixture
 def copy_of(run, tmp_path):
-    """A copy of the run whose config.json is changed: copy_of(group=content or None to leave it out)."""
+    """A copy of the run whose config.json is changed: copy_of(group=content or None to leave it
+    out).
+    """
 
     def make(**groups):
         folder = tmp_path / "copy"
@@ -58,7 +57,10 @@ def copy_of(run, tmp_path):
         for file in run.iterdir():
             (folder / file.name).write_bytes(file.read_bytes())
         config = read_json(run / "config.json") | groups
-        write_json(folder / "config.json", {name: value for name, value in config.items() if value is not None})
+        write_json(
+            folder / "config.json",
+            {name: value for name, value in config.items() if value is not None},
+        )
         return folder
 
     return make
@@ -77,7 +79,10 @@ def test_a_record_holds_what_makes_the_numbers(run, data_root, tmp_path):
     assert content["protocol"] == dataclasses.asdict(PROTOCOL) | {"samples_are": "generated"}
     assert content["classifier"]["data"] == "digits"
     assert content["classifier"]["accuracy"] > 0.85
-    assert content["classifier"]["sha256"] == sha256(classifier_path("digits").read_bytes()).hexdigest()
+    assert (
+        content["classifier"]["sha256"]
+        == sha256(classifier_path("digits").read_bytes()).hexdigest()
+    )
     assert content["settings"] == RECIPE.settings()
     assert content["built"]["class"] == "GLF"
     assert content["parameters"] == sum(p.numel() for p in load_run(run)[0].parameters())
@@ -86,7 +91,15 @@ def test_a_record_holds_what_makes_the_numbers(run, data_root, tmp_path):
     assert training["epochs"] == 2
     assert training["seconds"] > 0
     assert training["cpu_seconds"] > 0
-    assert set(training["last"]) == {"stage", "epoch", "step", "loss", "recon", "nll", "inverse_error"}
+    assert set(training["last"]) == {
+        "stage",
+        "epoch",
+        "step",
+        "loss",
+        "recon",
+        "nll",
+        "inverse_error",
+    }
     assert training["data_sha256"] == train.digest
     assert evaluation["reference_sha256"] == test.digest
     assert evaluation["reference_images"] == len(test)
@@ -107,11 +120,31 @@ def test_a_record_holds_what_makes_the_numbers(run, data_root, tmp_path):
     [
         ({}, []),
         (
-            {"model.beta": 2.5, "networks.latent_dim": 5, "train.seed": 3, "flow.hidden": 16, "train.lr": 1e-3},
-            ["--stretch", "--train-mode", "--no-uint8", "--temperature", "0.8", "--seed", "5", "--batch-size", "15"],
+            {
+                "model.beta": 2.5,
+                "networks.latent_dim": 5,
+                "train.seed": 3,
+                "flow.hidden": 16,
+                "train.lr": 1e-3,
+            },
+            [
+                "--stretch",
+                "--train-mode",
+                "--no-uint8",
+                "--temperature",
+                "0.8",
+                "--seed",
+                "5",
+                "--batch-size",
+                "15",
+            ],
         ),
         (
-            {"data.binarize": True, "model.flow_adam": {"betas": [0.8, 0.9]}, "train.schedule": "cosine"},
+            {
+                "data.binarize": True,
+                "model.flow_adam": {"betas": [0.8, 0.9]},
+                "train.schedule": "cosine",
+            },
             ["--reference", "train"],
         ),
         ({"train.precision": "float32"}, ["--real", "--seed", "1"]),
@@ -122,7 +155,9 @@ def test_its_commands_make_it_again(changes, options, glf, data_root, tmp_path, 
     monkeypatch.setenv("GLF_DATA", str(data_root))
     records, runs = [], []
     out = "runs/some of my/run"
-    sets = [part for name, value in changes.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+    sets = [
+        part for name, value in changes.items() for part in ("--set", f"{name}={json.dumps(value)}")
+    ]
     arguments = [
         ["train", "--recipe", "glf-digits", "--epochs", 1, "--out", out, "--no-progress", *sets],
         ["evaluate", out, "--samples", 30, *options],
@@ -144,7 +179,15 @@ def test_its_commands_make_it_again(changes, options, glf, data_root, tmp_path, 
     for record in records:
         record["settings"]["train"].pop("progress")
         assert record["metrics"]["classifier"]["fcd"] > 0
-    for part in ("commands", "settings", "built", "metrics", "protocol", "classifier", "parameters"):
+    for part in (
+        "commands",
+        "settings",
+        "built",
+        "metrics",
+        "protocol",
+        "classifier",
+        "parameters",
+    ):
         assert first[part] == again[part], part
     assert first["settings"]["train"]["epochs"] == 1
     assert first["protocol"]["samples"] == 30
@@ -154,9 +197,15 @@ def test_its_commands_make_it_again(changes, options, glf, data_root, tmp_path, 
 def test_the_table_has_each_number_once(run, data_root):
     record = evaluate_run(run, PROTOCOL, data_root)
     *lines, last = table(record)
-    assert lines[:2] == [f"{group:15}{record['metrics'][group]}" for group in ("classifier", "inception")]
+    assert lines[:2] == [
+        f"{group:15}{record['metrics'][group]}" for group in ("classifier", "inception")
+    ]
     numbers = [line.split() for line in lines[2:]]
-    expected = [(group, name) for group in ("reconstruction", "latents") for name in record["metrics"][group]]
+    expected = [
+        (group, name)
+        for group in ("reconstruction", "latents")
+        for name in record["metrics"][group]
+    ]
     assert [(group, name) for group, name, _ in numbers] == expected
     for group, name, value in numbers:
         assert float(value) == pytest.approx(record["metrics"][group][name], abs=1e-4)
@@ -175,7 +224,9 @@ def test_real_images_have_no_samples_and_no_history(run, data_root, tmp_path):
 def test_with_fid(run, data_root, inception_weights, tmp_path):
     few = {name: array[::18] for name, array in np.load(data_root / "digits-test.npz").items()}
     np.savez(tmp_path / "digits-test.npz", **few)
-    record = evaluate_run(run, Protocol(samples=10), tmp_path, inception=InceptionFeatures(64, inception_weights))
+    record = evaluate_run(
+        run, Protocol(samples=10), tmp_path, inception=InceptionFeatures(64, inception_weights)
+    )
     assert record["metrics"]["inception"]["fid"] > 0
     assert record["commands"][1] == "glf evaluate runs/run --samples 10 --fid"
 
@@ -194,7 +245,9 @@ def test_a_run_of_a_recipe_of_ones_own(copy_of, data_root, tmp_path):
 @pytest.mark.parametrize("settings", [None, {"model": "my own network"}])
 def test_a_model_of_ones_own_cannot_be_built(settings, make_glf, some_digits, tmp_path):
     fit(make_glf(), some_digits, quick(epochs=1), tmp_path, settings)
-    with pytest.raises(RunError, match=r"no settings for networks, flow, model, so .* into it with load_state_dict"):
+    with pytest.raises(
+        RunError, match=r"no settings for networks, flow, model, so .* into it with load_state_dict"
+    ):
         evaluate_run(tmp_path, PROTOCOL)
 
 
@@ -216,7 +269,9 @@ def record(run, data_root):
 
 def test_results_that_cannot_be_written(record, run, tmp_path):
     (tmp_path / "file").write_text("precious")
-    with pytest.raises(RunError, match=r"cannot make the folder .*file/results.* \(Not a directory\)"):
+    with pytest.raises(
+        RunError, match=r"cannot make the folder .*file/results.* \(Not a directory\)"
+    ):
         write_record(record, run, tmp_path / "file" / "results", "trial", "glf")
     assert (tmp_path / "file").read_text() == "precious"
     (tmp_path / "trial" / "digits" / "glf" / "seed-0.json").mkdir(parents=True)
@@ -226,19 +281,30 @@ def test_results_that_cannot_be_written(record, run, tmp_path):
 
 
 def test_records_are_read_back_with_their_histories(record, run, tmp_path):
-    """By row, seeds in the order of their numbers; what each training's weights say of its history."""
+    """By row, seeds in the order of their numbers; with each training's history."""
     for seed in (10, 2):
         write_record(record | {"seed": seed}, run, tmp_path, "trial", "glf")
-    write_record(record | {"protocol": record["protocol"] | {"samples_are": "real"}}, run, tmp_path, "trial", "real")
+    write_record(
+        record | {"protocol": record["protocol"] | {"samples_are": "real"}},
+        run,
+        tmp_path,
+        "trial",
+        "real",
+    )
     rows = read_records(tmp_path, "trial", "digits")
-    assert {row: [r["seed"] for r in records] for row, records in rows.items()} == {"glf": [2, 10], "real": [0]}
+    assert {row: [r["seed"] for r in records] for row, records in rows.items()} == {
+        "glf": [2, 10],
+        "real": [0],
+    }
     assert rows["glf"][0]["history"] == read_tensors(run / "model.safetensors")[1]["history"]
     assert rows["real"][0]["history"] == []
     assert rows["real"][0]["metrics"] == json.loads(json.dumps(record["metrics"]))
 
 
 def test_no_records(tmp_path):
-    with pytest.raises(RunError, match=r"no records in .*trial/mnist; 'glf evaluate RUN --record trial/ROW'"):
+    with pytest.raises(
+        RunError, match=r"no records in .*trial/mnist; 'glf evaluate RUN --record trial/ROW'"
+    ):
         read_records(tmp_path, "trial", "mnist")
 
 
@@ -257,7 +323,7 @@ def test_a_full_disk_leaves_the_old_record(record, run, tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(storage.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(RunError, match="No space left on device"):
         write_record(record | {"seed": 0, "metrics": {}}, run, tmp_path, "trial", "glf")
     assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
@@ -266,7 +332,12 @@ def test_a_full_disk_leaves_the_old_record(record, run, tmp_path, monkeypatch):
 def test_data_folders_give_file_names(record, run, tmp_path):
     record = record | {"settings": {"data": {"name": "folder:/my/pictures"}}}
     path = write_record(record, run, tmp_path, "trial", "glf")
-    assert path.relative_to(tmp_path).parts == ("trial", "folder--my-pictures", "glf", "seed-0.json")
+    assert path.relative_to(tmp_path).parts == (
+        "trial",
+        "folder--my-pictures",
+        "glf",
+        "seed-0.json",
+    )
 
 
 def test_a_classifiers_accuracy(classifier_run, data_root):

@@ -8,9 +8,9 @@ from matplotlib.image import imread
 from PIL import Image
 from training_helpers import curve, diverge
 
-from glf_minimal.classifiers import classifier_digest
+from glf_minimal.evaluation.classifier import classifier_digest
+from glf_minimal.files import read_json, write_csv, write_json
 from glf_minimal.reproduction import FIGURES, TABLES, plan, published, tables, write_report
-from glf_minimal.storage import read_json, write_csv, write_json
 
 ROOT = Path(__file__).parent.parent
 GENERATED, RESULTS = ROOT / "book" / "generated", ROOT / "data" / "results"
@@ -27,11 +27,15 @@ def test_the_books_tables_are_the_records_byte_for_byte(written):
     names = sorted(f"{name}.md" for name in TABLES)
     assert sorted(path.name for path in GENERATED.glob("*.md")) == names
     for name in names:
-        assert (written / name).read_bytes() == (GENERATED / name).read_bytes(), f"{name}: run 'make results'"
+        assert (written / name).read_bytes() == (GENERATED / name).read_bytes(), (
+            f"{name}: run 'make results'"
+        )
 
 
 def test_the_books_figures_are_the_records(written):
-    """The same pictures, where the same version of matplotlib drew them; others set letters differently."""
+    """The same pictures, where the same version of matplotlib drew them; others set letters
+    differently.
+    """
     names = sorted(f"{name}.png" for name in FIGURES)
     assert sorted(path.name for path in GENERATED.glob("*.png")) == names
     for name in names:
@@ -50,7 +54,11 @@ def test_every_record_is_of_a_planned_cell():
         experiment, data, row = path.relative_to(RESULTS).parts[:3]
         assert row in {planned.name for planned in plan.EXPERIMENTS[experiment].rows[data]}
         record = read_json(path)
-        assert (record["experiment"], record["row"], record["seed"]) == (experiment, row, int(path.stem[5:]))
+        assert (record["experiment"], record["row"], record["seed"]) == (
+            experiment,
+            row,
+            int(path.stem[5:]),
+        )
         if digest := (record.get("classifier") or {}).get("sha256"):  # older records do not say
             assert digest == classifier_digest(data), f"{path}: measured with another classifier"
 
@@ -81,7 +89,9 @@ def test_numbers():
 
 
 def test_table_1(records):
-    """Published beside measured, with the marks of what is not certain; reduced runs and missing ones say so."""
+    """Published beside measured, with the marks of what is not certain; reduced runs and missing
+    ones say so.
+    """
     for seed, fcd in enumerate((1.0, 2.0, 3.0)):
         records("table-1", "glf", seed, fcd=fcd, fid=10.0 + seed, nll=5.0, gpu=True)
     results = records("table-1", "vae", epochs=20, fcd=4.0)
@@ -102,7 +112,12 @@ def test_table_1(records):
     full = "glf reproduce table-1 --dataset mnist"
     reduced = f"{full} --rows vae --set train.epochs=20 --seeds 1"
     fid = "--fid  # fills the column FID, ours"
-    assert table.commands == [full, f"{reduced}  # reduced, as above", f"{full} {fid}", f"{reduced} {fid}"]
+    assert table.commands == [
+        full,
+        f"{reduced}  # reduced, as above",
+        f"{full} {fid}",
+        f"{reduced} {fid}",
+    ]
     records("table-1", "glf", 0, fcd=1.0)  # on a CPU now, beside two on a GPU
     table = tables.table_1(results, "mnist")
     assert "100 epochs, 3 seeds, CPU and GPU (GLF)." in table.markdown()
@@ -129,7 +144,9 @@ def test_seconds_of_a_cpu_and_of_a_gpu_share_no_axis(records):
     table = tables.convergence(results, "mnist")
     assert line(table, "GLF")["FCD ≤ 10"] == "1 (10 s on a GPU)"
     assert line(table, "VAE")["FCD ≤ 10"] == "1 (8 s)"
-    assert table.notes[1].endswith("compare. Timed on one machine, as far as the records tell: (VAE).")
+    assert table.notes[1].endswith(
+        "compare. Timed on one machine, as far as the records tell: (VAE)."
+    )
 
 
 def test_seconds_of_two_machines_share_no_axis(records):
@@ -149,7 +166,10 @@ def test_a_run_that_diverged_at_once(records):
     results = records("slide-deck", "vae", recon=1.0)
     records("table-1", "glf", 0, fcd=6.0, curve=curve(9, 6))
     records("table-1", "glf", 1, fcd=6.0)
-    for path in (results / "slide-deck/mnist/vae/seed-0.json", results / "table-1/mnist/glf/seed-1.json"):
+    for path in (
+        results / "slide-deck/mnist/vae/seed-0.json",
+        results / "table-1/mnist/glf/seed-1.json",
+    ):
         diverge(path)
         path.with_suffix(".csv").unlink()
     write_report(results, results / "out")
@@ -160,7 +180,9 @@ def test_divergence_is_said(records):
     results = records("table-1", "glf", fcd=1.0)
     path = results / "table-1" / "mnist" / "glf" / "seed-0.json"
     record = read_json(path)
-    record["metrics"] = dict.fromkeys(record["metrics"], "diverged: nll is nan at step 13 (epoch 3)")
+    record["metrics"] = dict.fromkeys(
+        record["metrics"], "diverged: nll is nan at step 13 (epoch 3)"
+    )
     write_json(path, record)
     table = tables.table_1(results, "mnist")
     assert line(table, "GLF")["FCD"] == "–"
@@ -183,7 +205,10 @@ def test_what_is_reduced_is_said(records):
     write_json(path, record)
     table = tables.table_1(results, "mnist")
     assert line(table, "GLF (reduced)")
-    assert "Run: reduced: 20 of 100 epochs, networks.width 32, not 64, 1 seed of 3, CPU (GLF)." in table.notes
+    assert (
+        "Run: reduced: 20 of 100 epochs, networks.width 32, not 64, 1 seed of 3, CPU (GLF)."
+        in table.notes
+    )
     assert "--set networks.width=32 --set train.epochs=20 --seeds 1" in table.commands[1]
     records("table-1", "glf", 1, epochs=20)  # not of the same width: not in one mean
     assert any("1 seed of 3, CPU (GLF)." in note for note in tables.table_1(results, "mnist").notes)
@@ -213,7 +238,7 @@ def test_the_reports_table(records):
 
 
 def test_compute(records):
-    """Hours of training by experiment and hardware; a training that two records share counts once."""
+    """Hours of training by experiment and hardware; what two records share counts once."""
     for seed in range(3):
         records("table-1", "glf", seed, gpu=True)
     records("ablations", "base", epochs=6)
@@ -225,10 +250,15 @@ def test_compute(records):
 
 
 def test_convergence(records):
-    """Levels count as reached where every seed reaches them; when, is read from a line between snapshots."""
+    """Levels count as reached where every seed reaches them; when, is read from a line between
+    snapshots.
+    """
     records("table-1", "glf", 0, curve=curve(30, 9, 1.5), fcd=1.5)
     records("table-1", "glf", 1, curve=curve(30, 12, 6), fcd=6)
-    glf = line(tables.convergence(records("table-1", "vae", epochs=3, curve=curve(40, 20, 11)), "mnist"), "GLF")
+    glf = line(
+        tables.convergence(records("table-1", "vae", epochs=3, curve=curve(40, 20, 11)), "mnist"),
+        "GLF",
+    )
     assert glf["stages"] == "1"
     assert glf["FCD at the end"] == "3.75 ± 3.18"
     assert [glf[f"FCD ≤ {level}"] for level in (20, 10, 5)] == ["1.5 (12 s)", "2.1 (17 s)", "–"]
@@ -239,7 +269,11 @@ def test_the_report_of_an_empty_folder(glf, tmp_path):
     (tmp_path / "empty").mkdir()
     code, out, _ = glf("report", "--results", tmp_path / "empty", "--out", tmp_path / "out")
     assert code == 0
-    assert len(out.splitlines()) == len(TABLES) + len(FIGURES) == len(list((tmp_path / "out").iterdir()))
+    assert (
+        len(out.splitlines())
+        == len(TABLES) + len(FIGURES)
+        == len(list((tmp_path / "out").iterdir()))
+    )
     for name in TABLES:
         text = (tmp_path / "out" / f"{name}.md").read_text()
         assert "not run" in text or "not tested" in text
@@ -252,7 +286,10 @@ def test_a_report_that_cannot_be_made(glf, records, tmp_path):
     assert "none is not a folder" in err
     results = records("table-1", "glf", fcd=1.0)
     path = results / "table-1" / "mnist" / "glf" / "seed-0.json"
-    for content, reason in ((path.read_text()[:100], "is damaged"), ("{}", r"is damaged (no settings)")):
+    for content, reason in (
+        (path.read_text()[:100], "is damaged"),
+        ("{}", r"is damaged (no settings)"),
+    ):
         path.write_text(content)
         code, _, err = glf("report", "--results", results, "--out", tmp_path / "out")
         assert code == 1
@@ -273,20 +310,29 @@ def test_celeba_says_which_faces(records):
 
 def test_figures_over_beta(records):
     """A line for every row that has been run, with as many points as epochs."""
-    results = records("figure-3", "vae-flow-prior-beta-10", data="cifar10", curve=curve(9, 8), fcd=8.0)
+    results = records(
+        "figure-3", "vae-flow-prior-beta-10", data="cifar10", curve=curve(9, 8), fcd=8.0
+    )
     results = records("figure-3", "glf", data="cifar10", curve=curve(7, 6), fcd=6.0)
     axes = FIGURES["figure-3"](results).axes
     assert [axis.get_title() for axis in axes] == ["FCD", "entropy", "NLL"]
     lines = {drawn.get_label(): drawn.get_xydata().tolist() for drawn in axes[0].lines}
     assert lines == {"VAE, flow prior, β = 10": [[1, 9], [2, 8]], "GLF": [[1, 7], [2, 6]]}
-    assert FIGURES["figure-4"](results).axes[0].texts[0].get_text() == "not run:\nglf reproduce figure-4"
+    assert (
+        FIGURES["figure-4"](results).axes[0].texts[0].get_text()
+        == "not run:\nglf reproduce figure-4"
+    )
 
 
 def test_memorization(records):
     """Medians by kind; 1 where every sample is nearer than every test image, half of a tie."""
     results = records("table-1", "glf", epochs=20, fcd=1.0)
     kinds = {"sample": (1.0, 2.0, 3.0), "test": (4.0, 5.0, 6.0), "reconstruction": (1.0, 2.0, 3.0)}
-    rows = [{"image": kind, "distance": distance} for kind, distances in kinds.items() for distance in distances]
+    rows = [
+        {"image": kind, "distance": distance}
+        for kind, distances in kinds.items()
+        for distance in distances
+    ]
     write_csv(results / "table-1" / "mnist" / "glf" / "seed-0-neighbours.csv", rows)
     table = tables.memorization(results)
     assert list(line(table, "mnist").values())[1:] == ["2.00", "5.00", "2.00", "1.00", "0.50"]
@@ -320,7 +366,11 @@ def test_figure_5_compares(records):
     results = records("table-1", "glf", fcd=1.0)
     for row in ("glf", "glf-squeezenet"):
         records("table-1", row, data="cifar10", fcd=1.0)
-        (results / "table-1" / "cifar10" / row / "seed-0.png").write_bytes((GENERATED / "figure-1.png").read_bytes())
-    (results / "table-1" / "mnist" / "glf" / "seed-0.png").write_bytes((GENERATED / "figure-1.png").read_bytes())
+        (results / "table-1" / "cifar10" / row / "seed-0.png").write_bytes(
+            (GENERATED / "figure-1.png").read_bytes()
+        )
+    (results / "table-1" / "mnist" / "glf" / "seed-0.png").write_bytes(
+        (GENERATED / "figure-1.png").read_bytes()
+    )
     titles = [axis.get_title() for axis in FIGURES["figure-5"](results).axes]
     assert titles == ["GLF", "GLF, SqueezeNet's perceptual loss"]

@@ -14,16 +14,16 @@ import torch
 from filelock import FileLock
 from training_helpers import assert_equal_weights
 
-from glf_minimal import classifiers, training
-from glf_minimal.catalogue import get_recipe
-from glf_minimal.experiments import train_recipe
-from glf_minimal.records import evaluate_classifier
-from glf_minimal.reproduction import EXPERIMENTS, cells, is_recorded, reproduce
+from glf_minimal.files import read_csv, read_json, read_tensors, write_json
+from glf_minimal.recipes.catalogue import get_recipe
+from glf_minimal.recipes.judge import evaluate_classifier
+from glf_minimal.recipes.run import train_recipe
+from glf_minimal.reproduction import EXPERIMENTS, is_recorded, make_cells, reproduce
 from glf_minimal.reproduction.cells import Experiment, Row
-from glf_minimal.runs import checkpoint_epoch
-from glf_minimal.storage import read_csv, read_json, read_tensors, write_json
+from glf_minimal.training import loop as training
+from glf_minimal.training.folder import checkpoint_epoch
 
-pytestmark = pytest.mark.filterwarnings("ignore::glf_minimal.frechet.TooFewSamples")
+pytestmark = pytest.mark.filterwarnings("ignore::glf_minimal.evaluation.frechet.TooFewSamples")
 FEW = {"samples": 40, "batch_size": 20}
 TRIAL = Experiment(
     "trial",
@@ -46,12 +46,16 @@ def fill(tmp_path, data_root, monkeypatch):
     monkeypatch.chdir(tmp_path)
     epochs = []
     real_epoch = training._Loop._epoch
-    monkeypatch.setattr(training._Loop, "_epoch", lambda loop, *a: epochs.append(1) or real_epoch(loop, *a))
+    monkeypatch.setattr(
+        training._Loop, "_epoch", lambda loop, *a: epochs.append(1) or real_epoch(loop, *a)
+    )
 
     def run(chosen, **settings):
         lines = []
         epochs.clear()
-        failed = reproduce(chosen, root=data_root, device="cpu", progress=False, say=lines.append, **settings)
+        failed = reproduce(
+            chosen, root=data_root, device="cpu", progress=False, say=lines.append, **settings
+        )
         return failed, lines, len(epochs)
 
     run.root = data_root
@@ -59,11 +63,13 @@ def fill(tmp_path, data_root, monkeypatch):
 
 
 def trial(rows=("glf",), seeds=1, epochs=2):
-    return cells(TRIAL, rows=list(rows), seeds=seeds, reduced={"train.epochs": epochs})
+    return make_cells(TRIAL, rows=list(rows), seeds=seeds, reduced={"train.epochs": epochs})
 
 
 def test_missing_cells_are_filled_once(fill):
-    """Rows that differ in their measurement share a training; the second time there is nothing to do."""
+    """Rows that differ in their measurement share a training; the second time there is nothing to
+    do.
+    """
     chosen = trial(["glf", "beta", "stretched", "real"], seeds=2)
     failed, _, epochs = fill(chosen)
     assert not failed
@@ -74,7 +80,8 @@ def test_missing_cells_are_filled_once(fill):
     assert records["stretched", 0]["protocol"]["stretch"]
     assert records["real", 0]["protocol"]["samples_are"] == "real training images"
     assert records["beta", 1]["commands"][0] == (
-        "glf train --recipe glf-digits --set model.beta=2.0 --set train.epochs=2 --set train.seed=1 "
+        "glf train --recipe glf-digits --set model.beta=2.0 --set train.epochs=2 --set "
+        "train.seed=1 "
         "--out runs/glf-digits-beta-2-epochs-2-seed-1"
     )
     before = {path: path.read_bytes() for path in Path("data").rglob("*.*")}
@@ -86,8 +93,9 @@ def test_missing_cells_are_filled_once(fill):
 
 
 def test_what_counts_as_recorded(fill):
-    """More epochs take the place of fewer, never the reverse; another protocol or setting is measured again, but for
-    a run that is reduced further."""
+    """More epochs take the place of fewer, never the reverse; another protocol or setting is
+    measured again, but for a run that is reduced further.
+    """
     results, (reduced,), (full,) = Path("data/results"), trial(epochs=2), trial(epochs=3)
     fill([reduced])
     assert is_recorded(reduced, results)
@@ -96,13 +104,19 @@ def test_what_counts_as_recorded(fill):
     fill([full])
     assert read_json(full.record(results))["training"]["epochs"] == 3
     assert is_recorded(reduced, results)
-    (narrower,) = cells(TRIAL, rows=["glf"], seeds=1, reduced={"train.epochs": 3, "flow.hidden": 16})
+    (narrower,) = make_cells(
+        TRIAL, rows=["glf"], seeds=1, reduced={"train.epochs": 3, "flow.hidden": 16}
+    )
     assert is_recorded(narrower, results)
-    assert not is_recorded(replace(narrower, reduced={"train.epochs": 4, "flow.hidden": 16}), results)
-    fill(cells(TRIAL, rows=["glf"], seeds=1))  # in full
+    assert not is_recorded(
+        replace(narrower, reduced={"train.epochs": 4, "flow.hidden": 16}), results
+    )
+    fill(make_cells(TRIAL, rows=["glf"], seeds=1))  # in full
     assert is_recorded(narrower, results)
     said = fill([narrower])[1][0]
-    assert said.endswith(": recorded, with a larger run; --results gives this one a place of its own")
+    assert said.endswith(
+        ": recorded, with a larger run; --results gives this one a place of its own"
+    )
     assert read_json(full.record(results))["training"]["epochs"] == 20
     full.record(results).unlink()
     fill([full])
@@ -114,7 +128,9 @@ def test_what_counts_as_recorded(fill):
         ("protocol", "stretch", True),
     ):
         old = record[group][name]
-        changed = record | {group: record[group] | {name: old | value if isinstance(old, dict) else value}}
+        changed = record | {
+            group: record[group] | {name: old | value if isinstance(old, dict) else value}
+        }
         write_json(full.record(results), changed)
         assert not is_recorded(full, results)
         _, _, epochs = fill([full])
@@ -134,7 +150,9 @@ def test_a_failure_leaves_the_others(fill):
 
 
 def test_what_one_cell_meets_does_not_stop_the_others(fill, monkeypatch):
-    """A device without memory, a damaged record, a finished run without the snapshots that its curve needs."""
+    """A device without memory, a damaged record, a finished run without the snapshots that its
+    curve needs.
+    """
     chosen, step = trial(["glf", "beta"], epochs=1), training._Stepper.step
 
     def without_memory(stepper, *arguments):
@@ -148,36 +166,47 @@ def test_what_one_cell_meets_does_not_stop_the_others(fill, monkeypatch):
     assert [cell.row.name for cell in failed] == ["glf"]
     assert "[1/2] trial digits glf seed 0: failed: out of memory" in lines
     chosen[1].record(Path("data/results")).write_text("{")
-    plain = get_recipe("glf-digits").with_settings({"train.epochs": 1, "train.progress": False, "train.device": "cpu"})
+    plain = get_recipe("glf-digits").with_settings(
+        {"train.epochs": 1, "train.progress": False, "train.device": "cpu"}
+    )
     train_recipe(plain, chosen[0].run(Path("runs")), fill.root)
     failed, lines, _ = fill(chosen)
     assert failed == chosen
-    assert any("is damaged" in line and "delete it and run 'glf reproduce' again" in line for line in lines)
-    assert any("was trained without snapshots, so it has no learning curve; delete it" in line for line in lines)
+    assert any(
+        "is damaged" in line and "delete it and run 'glf reproduce' again" in line for line in lines
+    )
+    assert any(
+        "was trained without snapshots, so it has no learning curve; delete it" in line
+        for line in lines
+    )
 
 
 def test_a_reduced_run_never_takes_the_place_of_a_full_one(fill, monkeypatch):
     """Not even when something else is asked for, such as FID."""
-    (full,), (reduced,) = cells(TRIAL, rows=["beta"], seeds=1), trial(["beta"])
+    (full,), (reduced,) = make_cells(TRIAL, rows=["beta"], seeds=1), trial(["beta"])
     fill([full])
     before = full.record(Path("data/results")).read_bytes()
     assert is_recorded(reduced, Path("data/results"), fid=True)
     assert fill([reduced], inception=object())[2] == 0
     assert full.record(Path("data/results")).read_bytes() == before
-    longer = cells(TRIAL, rows=["beta"], seeds=1, reduced={"train.epochs": 25})
+    longer = make_cells(TRIAL, rows=["beta"], seeds=1, reduced={"train.epochs": 25})
     fill(longer)
     assert full.record(Path("data/results")).read_bytes() == before
     assert is_recorded(full, Path("data/results"))
 
 
 def test_a_quick_try_does_not_take_the_place_of_a_longer_run(fill):
-    """Nor does one that is reduced in other ways as well; one that is reduced in fewer ways does."""
+    """Nor does one that is reduced in other ways, too; one reduced in fewer ways does."""
     fill(trial(epochs=2))
-    for smaller in ({"train.epochs": 1}, {"train.epochs": 1, "data.limit": 50}, {"train.epochs": 2, "data.limit": 50}):
-        (quick,) = cells(TRIAL, rows=["glf"], seeds=1, reduced=smaller)
+    for smaller in (
+        {"train.epochs": 1},
+        {"train.epochs": 1, "data.limit": 50},
+        {"train.epochs": 2, "data.limit": 50},
+    ):
+        (quick,) = make_cells(TRIAL, rows=["glf"], seeds=1, reduced=smaller)
         assert is_recorded(quick, Path("data/results"))
     for larger in ({"train.epochs": 3}, {"train.epochs": 3, "data.limit": 50}, {"train.lr": 0.002}):
-        (more,) = cells(TRIAL, rows=["glf"], seeds=1, reduced=larger)
+        (more,) = make_cells(TRIAL, rows=["glf"], seeds=1, reduced=larger)
         assert not is_recorded(more, Path("data/results"))
 
 
@@ -210,7 +239,9 @@ def test_what_another_process_has_just_recorded_is_not_measured_again(fill, monk
 
 
 def test_a_stop_loses_the_epoch_under_way(fill, monkeypatch):
-    """Stopped in its fourth epoch, a training goes on with the fourth and ends with the weights of an unbroken one."""
+    """Stopped in its fourth epoch, a training goes on with the fourth and ends with the weights of
+    an unbroken one.
+    """
     (cell,) = trial(epochs=6)
     steps, step = iter(range(3 * (1621 // 64) + 5)), training._Stepper.step
 
@@ -227,7 +258,9 @@ def test_a_stop_loses_the_epoch_under_way(fill, monkeypatch):
     assert not cell.record(Path("data/results")).exists()
     assert fill([cell])[2] == 3
     assert fill([cell], runs=Path("unbroken"), results=Path("other"))[2] == 6
-    assert_equal_weights(*(read_tensors(cell.run(Path(f)) / "model.safetensors")[0] for f in ("runs", "unbroken")))
+    assert_equal_weights(
+        *(read_tensors(cell.run(Path(f)) / "model.safetensors")[0] for f in ("runs", "unbroken"))
+    )
 
 
 SCRIPT = """
@@ -241,9 +274,21 @@ main()
 
 
 def test_killed_at_any_moment_it_goes_on(tmp_path, data_root):
-    """SIGKILL, some time after the first sign of work: the next start loses no finished epoch and ends well."""
+    """SIGKILL, some time after the first sign of work: the next start loses no finished epoch and
+    ends well.
+    """
     seconds = random.uniform(0, 0.7)  # most of the work is still to be done then
-    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, "reproduce", "trial", "--root", data_root]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        SCRIPT,
+        "reproduce",
+        "trial",
+        "--root",
+        data_root,
+    ]
     command += ["--device", "cpu", "--no-progress", "--set", "train.epochs=12"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
     while not (tmp_path / "runs" / "glf-digits-epochs-12" / "history.csv").exists():
@@ -254,37 +299,51 @@ def test_killed_at_any_moment_it_goes_on(tmp_path, data_root):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     finished = {
-        path: read_csv(path)[: checkpoint_epoch(path.parent)] for path in (tmp_path / "runs").glob("*/history.csv")
+        path: read_csv(path)[: checkpoint_epoch(path.parent)]
+        for path in (tmp_path / "runs").glob("*/history.csv")
     }
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1].split()[0] in "12"
     assert "recorded now" in done.stdout.splitlines()[-1]
     for path, rows in finished.items():
-        assert read_csv(path)[: len(rows)] == rows  # seconds and all: these epochs were not trained again
+        assert (
+            read_csv(path)[: len(rows)] == rows
+        )  # seconds and all: these epochs were not trained again
     for row in "ab":
-        assert read_json(tmp_path / "data/results/trial/digits" / row / "seed-0.json")["training"]["epochs"] == 12
+        assert (
+            read_json(tmp_path / "data/results/trial/digits" / row / "seed-0.json")["training"][
+                "epochs"
+            ]
+            == 12
+        )
     assert not list(tmp_path.rglob(".*.tmp"))
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    lines = [f"[{place}/2] trial digits {row} seed 0: recorded" for place, row in ((1, "a"), (2, "b"))]
+    lines = [
+        f"[{place}/2] trial digits {row} seed 0: recorded" for place, row in ((1, "a"), (2, "b"))
+    ]
     assert again.stdout.splitlines() == [*lines, "2 recorded before"]
 
 
 def test_learning_curves(fill, classifier_run, data_root, tmp_path, monkeypatch):
     """A point for every snapshot, the last of them what the record says of the finished run."""
-    monkeypatch.setattr(classifiers, "WEIGHTS_FOLDER", tmp_path / "weights")
+    monkeypatch.setattr("glf_minimal.evaluation.classifier.WEIGHTS_FOLDER", tmp_path / "weights")
     evaluate_classifier(classifier_run, data_root, install=True)
     (cell,) = trial(epochs=6)
     fill([cell])
     record = read_json(cell.record(Path("data/results")))
     assert [point["epoch"] for point in record["curve"]] == [1, 2, 3, 5, 6]
-    assert record["curve"][-1]["fcd"] == pytest.approx(record["metrics"]["classifier"]["fcd"], rel=1e-9)
+    assert record["curve"][-1]["fcd"] == pytest.approx(
+        record["metrics"]["classifier"]["fcd"], rel=1e-9
+    )
     error = record["metrics"]["reconstruction"]["mse_per_image"]
     assert record["curve"][-1]["mse_per_image"] == pytest.approx(error, rel=1e-9)
     assert record["curve"][0]["mse_per_image"] > 1.2 * error
     assert is_recorded(cell, Path("data/results"))
     path = cell.record(Path("data/results"))
     write_json(path, record | {"classifier": record["classifier"] | {"sha256": "of another"}})
-    assert not is_recorded(cell, Path("data/results"))  # its numbers are not those of the classifier at hand
+    assert not is_recorded(
+        cell, Path("data/results")
+    )  # its numbers are not those of the classifier at hand
     seconds = [point["seconds"] for point in record["curve"]]
     assert seconds == sorted(seconds)
     assert seconds[-1] == record["training"]["seconds"]
@@ -295,13 +354,15 @@ def test_the_command_line(glf, tmp_path, monkeypatch):
     code, out, _ = glf("reproduce")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == list(EXPERIMENTS)
-    code, out, _ = glf("reproduce", "trial", "--dry-run", "--seeds", 1, "--rows", "glf", "--results", tmp_path)
+    code, out, _ = glf(
+        "reproduce", "trial", "--dry-run", "--seeds", 1, "--rows", "glf", "--results", tmp_path
+    )
     assert code == 0
     assert out.splitlines() == ["missing: trial digits glf seed 0", "0 of 1 cells are recorded"]
     monkeypatch.chdir(tmp_path)
     Path("runs").mkdir()
     Path("runs/glf-digits-epochs-1").write_text("in the way")
-    damaged = cells(TRIAL, rows=["glf"], seeds=1)[0].record(Path("data/results"))
+    damaged = make_cells(TRIAL, rows=["glf"], seeds=1)[0].record(Path("data/results"))
     damaged.parent.mkdir(parents=True)
     damaged.write_text("{")
     code, out, _ = glf("reproduce", "trial", "--seeds", 1, "--rows", "glf", "--device", "cpu")
@@ -309,14 +370,25 @@ def test_the_command_line(glf, tmp_path, monkeypatch):
     assert "[1/1] trial digits glf seed 0: failed:" in out  # and any others would have their turn
     damaged.unlink()
     code, out, err = glf(
-        "reproduce", "trial", "--set", "train.epochs=1", "--seeds", 1, "--rows", "glf", "--device", "cpu"
+        "reproduce",
+        "trial",
+        "--set",
+        "train.epochs=1",
+        "--seeds",
+        1,
+        "--rows",
+        "glf",
+        "--device",
+        "cpu",
     )
     assert code == 1
     assert "1 of 1 cells failed" in err
 
 
 def test_inceptions_weights_from_a_file(glf, tmp_path, monkeypatch):
-    """Asks for FID, so that what is recorded without it counts as missing; and reads no other weights."""
+    """Asks for FID, so that what is recorded without it counts as missing; and reads no other
+    weights.
+    """
     monkeypatch.setitem(EXPERIMENTS, "trial", TRIAL)
     monkeypatch.chdir(tmp_path)
     code, _, err = glf("reproduce", "trial", "--rows", "glf", "--inception", "none.pth")
@@ -327,7 +399,9 @@ def test_inceptions_weights_from_a_file(glf, tmp_path, monkeypatch):
 
 def test_a_divergence_is_a_result(fill):
     """Recorded with the step, the term and the settings; not tried again."""
-    (cell,) = cells(TRIAL, rows=["glf"], seeds=1, reduced={"train.epochs": 3, "train.lr": 1e12})
+    (cell,) = make_cells(
+        TRIAL, rows=["glf"], seeds=1, reduced={"train.epochs": 3, "train.lr": 1e12}
+    )
     assert fill([cell])[0] == []
     record = read_json(cell.record(Path("data/results")))
     assert set(record["metrics"]) == {"classifier", "inception", "reconstruction", "latents"}
@@ -336,7 +410,9 @@ def test_a_divergence_is_a_result(fill):
         assert " at step " in what
         assert ";" not in what
     assert record["settings"]["train"]["lr"] == 1e12
-    assert record["commands"][0].startswith("glf train --recipe glf-digits --set train.epochs=3 --set train.lr=")
+    assert record["commands"][0].startswith(
+        "glf train --recipe glf-digits --set train.epochs=3 --set train.lr="
+    )
     assert record["training"]["epochs"] < 3
     _, lines, epochs = fill([cell])
     assert epochs == 0

@@ -29,11 +29,11 @@ from glf_minimal import (
     one_sided_flow,
     two_sided_flow,
 )
-from glf_minimal.config import uses_bf16
+from glf_minimal.files import read_tensors
 from glf_minimal.models import GLANN, LatentGenerator, LatentModel
-from glf_minimal.runs import CHECKPOINT, checkpoint_epoch
-from glf_minimal.storage import read_tensors
-from glf_minimal.training import stage_lengths
+from glf_minimal.training.folder import CHECKPOINT, checkpoint_epoch
+from glf_minimal.training.loop import stage_lengths
+from glf_minimal.training.settings import uses_bf16
 
 
 def test_training_lowers_the_loss_and_reports_it(make_glf, digits):
@@ -44,7 +44,9 @@ def test_training_lowers_the_loss_and_reports_it(make_glf, digits):
     history = fit(model, digits, quick(8))
     after = {name: value.item() for name, value in model.losses(x).items()}
     assert after["recon"] < 0.5 * before
-    assert after["nll"] < -untrained_flow.log_prob(model.encode(x)).mean().item() - 2  # on the same latents
+    assert (
+        after["nll"] < -untrained_flow.log_prob(model.encode(x)).mean().item() - 2
+    )  # on the same latents
     assert [row["epoch"] for row in history] == list(range(1, 9))
     assert history[-1]["step"] == 8 * (1621 // 64)
     assert history[-1]["recon"] == pytest.approx(after["recon"], rel=0.2)
@@ -70,12 +72,20 @@ def test_steps_are_adams_with_each_parts_settings(make_glf, some_digits):
     x = some_digits.batch(slice(None)).double()
     model, twin = make_glf().double(), make_glf().double().train()
     flow_adam = Adam(lr_factor=0.5, betas=(0.8, 0.9), eps=1e-6, weight_decay=0.01)
-    model.stages = (Stage("s", (Update({"encoder": Adam(), "decoder": Adam(), "flow": flow_adam}),)),)
+    model.stages = (
+        Stage("s", (Update({"encoder": Adam(), "decoder": Adam(), "flow": flow_adam}),)),
+    )
     fit(model, some_digits, quick(6, batch_size=len(some_digits)))
     adam = torch.optim.Adam(
         [
             {"params": [*twin.encoder.parameters(), *twin.decoder.parameters()]},
-            {"params": twin.flow.parameters(), "lr": 1e-3, "betas": (0.8, 0.9), "eps": 1e-6, "weight_decay": 0.01},
+            {
+                "params": twin.flow.parameters(),
+                "lr": 1e-3,
+                "betas": (0.8, 0.9),
+                "eps": 1e-6,
+                "weight_decay": 0.01,
+            },
         ],
         lr=2e-3,
     )
@@ -90,13 +100,17 @@ def test_steps_are_adams_with_each_parts_settings(make_glf, some_digits):
 
 def test_misfits_show_before_anything_is_written(make_glf, tmp_path):
     images = torch.rand(10, 1, 8, 8)
-    with pytest.raises(ValueError, match=r"encoder: cannot take .*float32 input of shape \(2, 1, 9, 9\)"):
+    with pytest.raises(
+        ValueError, match=r"encoder: cannot take .*float32 input of shape \(2, 1, 9, 9\)"
+    ):
         fit(make_glf(), torch.rand(10, 1, 9, 9), quick(), tmp_path / "run")
     with pytest.raises(ValueError, match=r"in \[0, 1\]"):
         fit(make_glf(), 255 * images, quick(), tmp_path / "run")
     unbounded = make_glf()
     unbounded.decoder = nn.Sequential(nn.Linear(6, 64), nn.Unflatten(1, (1, 8, 8)))
-    with pytest.raises(ValueError, match=r"decoder: expected pixels in \[0, 1\].*end it with a sigmoid"):
+    with pytest.raises(
+        ValueError, match=r"decoder: expected pixels in \[0, 1\].*end it with a sigmoid"
+    ):
         fit(unbounded, images, quick(), tmp_path / "run")
     frozen = make_glf().requires_grad_(False)
     with pytest.raises(ValueError, match="no parameters to train; are they all frozen"):
@@ -107,7 +121,9 @@ def test_misfits_show_before_anything_is_written(make_glf, tmp_path):
     priorless.sample_latents = lambda *_: LatentModel.sample_latents(nn.Module(), 2)
     with pytest.raises(NotImplementedError, match="does not say how to sample its latents"):
         fit(priorless, images, quick(), tmp_path / "run")
-    assert len(fit(priorless, images, quick())) == quick().epochs  # without a folder nothing is drawn
+    assert (
+        len(fit(priorless, images, quick())) == quick().epochs
+    )  # without a folder nothing is drawn
     few = GLANN(9, mlp_decoder((1, 8, 8), 6), 6, LatentGenerator(6))
     with pytest.raises(ValueError, match="is the model made for as many images as there are"):
         fit(few, images, quick(2), tmp_path / "run")
@@ -129,7 +145,9 @@ class Exploding(GLF):
 
 
 def test_nan_stops_with_the_step_the_term_and_the_way_back(make_glf, some_digits, tmp_path):
-    with pytest.raises(DivergenceError, match=r"nll is nan at step 13 \(epoch 3\); last good checkpoint: .*epoch 2"):
+    with pytest.raises(
+        DivergenceError, match=r"nll is nan at step 13 \(epoch 3\); last good checkpoint: .*epoch 2"
+    ):
         fit(make_glf(model=Exploding), some_digits, quick(6), tmp_path)
     tensors, _ = read_tensors(tmp_path / CHECKPOINT)
     assert all(tensor.isfinite().all() for tensor in tensors.values())
@@ -147,10 +165,15 @@ def test_infinite_weights_are_not_checkpointed(make_glf, some_digits, tmp_path):
             self.steps += self.training
             terms = super().losses(x)
             if self.steps == 10:
-                terms["loss"] = terms["loss"] + 0 * (self.flow.layers[0].move_second.nets[0][0].bias * 0).sqrt().sum()
+                terms["loss"] = (
+                    terms["loss"]
+                    + 0 * (self.flow.layers[0].move_second.nets[0][0].bias * 0).sqrt().sum()
+                )
             return terms
 
-    with pytest.raises(DivergenceError, match=r"the weights flow\.layers\.0.* are not finite after step 10"):
+    with pytest.raises(
+        DivergenceError, match=r"the weights flow\.layers\.0.* are not finite after step 10"
+    ):
         fit(make_glf(model=Spoiled), some_digits, quick(6), tmp_path)
     assert checkpoint_epoch(tmp_path) == 1
 
@@ -184,7 +207,9 @@ def test_stages_and_updates_move_only_their_parts(make_glf, some_digits):
     model = make_glf(model=FlowOnly)
     fit(model, some_digits, quick(1))
     for name, tensor in weights(model).items():
-        assert torch.equal(tensor, start[name]) == (not name.startswith("flow") or name.endswith("order")), name
+        assert torch.equal(tensor, start[name]) == (
+            not name.startswith("flow") or name.endswith("order")
+        ), name
 
 
 def test_a_pretrained_encoder_can_be_frozen(some_digits):
@@ -197,7 +222,11 @@ def test_a_pretrained_encoder_can_be_frozen(some_digits):
     for name, tensor in weights(model).items():
         if name.startswith("encoder"):
             assert torch.equal(tensor, before[name]), name
-    assert any(not torch.equal(t, before[name]) for name, t in weights(model).items() if name.startswith("flow"))
+    assert any(
+        not torch.equal(t, before[name])
+        for name, t in weights(model).items()
+        if name.startswith("flow")
+    )
 
 
 def test_a_stage_of_several_updates_reports_each(make_glf, some_digits):
@@ -215,7 +244,10 @@ def test_a_stage_of_several_updates_reports_each(make_glf, some_digits):
 def test_models_with_other_kinds_of_weights_train(some_digits):
     """Only convolution weights have a channels_last form; a reader's model may have others."""
     encoder = nn.Sequential(
-        nn.Unflatten(1, (1, 1)), nn.Conv3d(1, 2, (1, 4, 4), (1, 4, 4)), nn.Flatten(), nn.Linear(8, 6)
+        nn.Unflatten(1, (1, 1)),
+        nn.Conv3d(1, 2, (1, 4, 4), (1, 4, 4)),
+        nn.Flatten(),
+        nn.Linear(8, 6),
     )
     decoder = nn.Sequential(nn.Linear(6, 64), nn.Sigmoid(), nn.Unflatten(1, (1, 8, 8)))
     fit(GLF(encoder, decoder, two_sided_flow(6, 8)), some_digits, quick(1))
@@ -239,7 +271,13 @@ def test_tied_parts_share_their_parameters(make_glf, some_digits, tmp_path):
 
 @pytest.mark.parametrize(
     ("shares", "epochs", "expected"),
-    [((1,), 7, [7]), ((1, 1), 7, [4, 3]), ((1, 4), 10, [2, 8]), ((1, 1000, 1), 5, [1, 3, 1]), ((5, 0.01), 2, [1, 1])],
+    [
+        ((1,), 7, [7]),
+        ((1, 1), 7, [4, 3]),
+        ((1, 4), 10, [2, 8]),
+        ((1, 1000, 1), 5, [1, 3, 1]),
+        ((5, 0.01), 2, [1, 1]),
+    ],
 )
 def test_stages_divide_the_epochs(shares, epochs, expected):
     stages = tuple(Stage("s", (Update({"encoder": Adam()}),), share=share) for share in shares)
@@ -299,7 +337,7 @@ def test_a_batch_larger_than_the_data(make_glf):
 
 
 def test_snapshots_are_the_weights_of_their_epochs_and_change_nothing(digits, tmp_path):
-    """Epochs 1, 2, 3 of the last stage and the last one; the training itself is the same with them."""
+    """Epochs 1, 2, 3 of the last stage and the last one; the training is the same."""
 
     def train(out, **settings):
         torch.manual_seed(0)
@@ -314,7 +352,9 @@ def test_snapshots_are_the_weights_of_their_epochs_and_change_nothing(digits, tm
     assert all(torch.equal(plain[name], with_snapshots[name]) for name in plain)
     assert not (tmp_path / "plain" / "snapshots").exists()
     paths = sorted((tmp_path / "with" / "snapshots").iterdir())
-    assert [path.name for path in paths] == [f"epoch-000{epoch}.safetensors" for epoch in (5, 6, 7, 8)]
+    assert [path.name for path in paths] == [
+        f"epoch-000{epoch}.safetensors" for epoch in (5, 6, 7, 8)
+    ]
     for path, epoch in zip(paths, (5, 6, 7, 8), strict=True):
         tensors, metadata = read_tensors(path)
         assert len(metadata["history"]) == epoch

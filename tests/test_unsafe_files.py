@@ -1,4 +1,6 @@
-"""Safe: no file runs code when it is read, no name leads out of its folder, no text becomes a command."""
+"""Safe: no file runs code when it is read, no name leads out of its folder, no text becomes a
+command.
+"""
 
 import ast
 import functools
@@ -16,21 +18,24 @@ import torch
 from damage import load_or_sentence
 from PIL import EpsImagePlugin
 
-from glf_minimal import DataError, RunError, classifiers, load_dataset
-from glf_minimal.catalogue import get_recipe
-from glf_minimal.classifiers import load_classifier
+from glf_minimal import DataError, RunError, load_dataset
 from glf_minimal.errors import MetricError, RecipeError
-from glf_minimal.experiments import load_run
-from glf_minimal.features import InceptionFeatures, folder_batches
+from glf_minimal.evaluation.classifier import load_classifier
+from glf_minimal.evaluation.features import InceptionFeatures, folder_batches
+from glf_minimal.files import read_csv, read_pretrained, read_tensors
 from glf_minimal.perceptual import load_features
-from glf_minimal.records import read_record, read_records, write_record
+from glf_minimal.recipes.catalogue import get_recipe
+from glf_minimal.recipes.run import load_run
 from glf_minimal.reproduction.cells import Cell, Experiment, Row
-from glf_minimal.runs import CHECKPOINT, CONFIG, WEIGHTS, checkpoint_epoch
-from glf_minimal.storage import read_csv, read_pretrained, read_tensors
+from glf_minimal.reproduction.records import read_record, read_records, write_record
+from glf_minimal.training.folder import CHECKPOINT, CONFIG, WEIGHTS, checkpoint_epoch
 
 SOURCES = sorted((Path(__file__).parent.parent / "glf_minimal").rglob("*.py"))
 HUB = "hub/checkpoints"
-INCEPTION, SQUEEZENET = f"{HUB}/pt_inception-2015-12-05-6726825d.pth", f"{HUB}/squeezenet1_1-b8a52dc0.pth"
+INCEPTION, SQUEEZENET = (
+    f"{HUB}/pt_inception-2015-12-05-6726825d.pth",
+    f"{HUB}/squeezenet1_1-b8a52dc0.pth",
+)
 
 
 class Malicious:
@@ -52,7 +57,14 @@ def as_torch(content, **options):
 def as_array(content, save=np.savez):
     file = io.BytesIO()
     array = np.array([content] * 4, dtype=object)
-    save(file, **({"images": array, "labels": array} if save is np.savez else {"arr": array, "allow_pickle": True}))
+    save(
+        file,
+        **(
+            {"images": array, "labels": array}
+            if save is np.savez
+            else {"arr": array, "allow_pickle": True}
+        ),
+    )
     return file.getvalue()
 
 
@@ -70,7 +82,10 @@ WAYS = {  # to write an object, and to read it without care
     "protocol 0": (lambda content: pickle.dumps(content, 0), pickle.load),
     "torch": (as_torch, unpickle_torch),
     "state dict": (lambda content: as_torch({"features.0.weight": content}), unpickle_torch),
-    "old torch": (lambda content: as_torch(content, _use_new_zipfile_serialization=False), unpickle_torch),
+    "old torch": (
+        lambda content: as_torch(content, _use_new_zipfile_serialization=False),
+        unpickle_torch,
+    ),
     "npz": (as_array, unpickle_array),
     "npy": (lambda content: as_array(content, np.save), unpickle_array),
 }
@@ -96,7 +111,7 @@ READERS = {
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 def test_no_file_runs_code(tmp_path, monkeypatch, name, way):
-    monkeypatch.setattr(classifiers, "WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr("glf_minimal.evaluation.classifier.WEIGHTS_FOLDER", tmp_path)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     content, path = WAYS[way][0](Malicious(tmp_path / "owned")), tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +137,10 @@ def test_no_picture_starts_another_program(tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
     )
-    for load in (lambda: load_dataset(f"folder:{tmp_path}"), lambda: list(folder_batches(tmp_path))):
+    for load in (
+        lambda: load_dataset(f"folder:{tmp_path}"),
+        lambda: list(folder_batches(tmp_path)),
+    ):
         with pytest.raises(DataError, match=r"cannot read the picture .*a\.png"):
             load()
     assert started == []
@@ -154,7 +172,9 @@ HEADERS = {
 def test_malicious_headers(tmp_path, kind):
     text = json.dumps(HEADERS[kind]).encode()
     (tmp_path / WEIGHTS).write_bytes(struct.pack("<Q", len(text)) + text + bytes(8))
-    with pytest.raises(RunError, match=r"model\.safetensors is not an undamaged safetensors file .*delete it"):
+    with pytest.raises(
+        RunError, match=r"model\.safetensors is not an undamaged safetensors file .*delete it"
+    ):
         read_tensors(tmp_path / WEIGHTS)
 
 
@@ -166,7 +186,12 @@ def test_headers_of_any_size(tmp_path, size):
 
 
 BAD_NAMES = ["..", ".", "", "../out", "/out", "a/b", "../../out", "a\0b", "x/../../../out"]
-RECORD = {"commands": ["glf"], "settings": {"data": {"name": "digits"}}, "seed": 0, "protocol": {"samples_are": "real"}}
+RECORD = {
+    "commands": ["glf"],
+    "settings": {"data": {"name": "digits"}},
+    "seed": 0,
+    "protocol": {"samples_are": "real"},
+}
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
@@ -177,15 +202,21 @@ def test_names_stay_in_the_folder_of_records(tmp_path, name):
         ("trial", name, RECORD),
         ("trial", "row", RECORD | {"seed": f"/{name}/../../../../out"}),
     ]:
-        with pytest.raises(RunError, match="expected the name of an experiment, a data set or a row"):
+        with pytest.raises(
+            RunError, match="expected the name of an experiment, a data set or a row"
+        ):
             write_record(record, tmp_path, results, experiment, row)
     for experiment, data in [(name, "digits"), ("trial", name)]:
-        with pytest.raises(RunError, match="expected the name of an experiment, a data set or a row"):
+        with pytest.raises(
+            RunError, match="expected the name of an experiment, a data set or a row"
+        ):
             read_records(results, experiment, data)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["folder:../../out", "folder:/out", "folder:..", "folder:~", 'a\'; rm -rf "$HOME"'])
+@pytest.mark.parametrize(
+    "name", ["folder:../../out", "folder:/out", "folder:..", "folder:~", 'a\'; rm -rf "$HOME"']
+)
 def test_names_of_data_are_names_of_folders(tmp_path, name):
     record = RECORD | {"settings": {"data": {"name": name}}}
     path = write_record(record, tmp_path, tmp_path, "trial", "row")
@@ -208,14 +239,25 @@ def test_names_of_recipes_and_data_sets_are_known_ones(tmp_path, name):
 
 @pytest.mark.parametrize("value", ["../../out", "/out", "squeezenet:../../weights.pth", ".."])
 def test_settings_stay_in_the_folder_of_runs(value):
-    cell = Cell(Experiment("trial", "", {}), "mnist", Row("row", "", "glf-mnist"), 0, {"model.reconstruction": value})
+    cell = Cell(
+        Experiment("trial", "", {}),
+        "mnist",
+        Row("row", "", "glf-mnist"),
+        0,
+        {"model.reconstruction": value},
+    )
     assert cell.run(Path("runs")).parent == Path("runs")
 
 
 @functools.cache
 def every_call():
     """All calls in the library: [(name of the function, text)]."""
-    nodes = [node for path in SOURCES for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    nodes = [
+        node
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+    ]
     return [(ast.unparse(node.func).split(".")[-1], ast.unparse(node)) for node in nodes]
 
 
@@ -240,10 +282,16 @@ def test_no_input_becomes_code_or_a_command():
         "loads",
         "Unpickler",
     ):
-        found = [call for call in calls(name) if not call.endswith(".eval()") and not call.startswith("json.loads")]
+        found = [
+            call
+            for call in calls(name)
+            if not call.endswith(".eval()") and not call.startswith("json.loads")
+        ]
         assert found == [], name
     assert all(
-        "shell" not in call and call.startswith("subprocess.run([") for call in calls("run") if "subproc" in call
+        "shell" not in call and call.startswith("subprocess.run([")
+        for call in calls("run")
+        if "subproc" in call
     )
     assert [call for call in calls("load") if call.startswith("torch.")]
     assert all("weights_only=True" in call for call in calls("load") if call.startswith("torch."))
@@ -253,7 +301,9 @@ def test_no_input_becomes_code_or_a_command():
     assert all("check_hash=True" in call and "weights_only=True" in call for call in downloads)
 
 
-@pytest.mark.parametrize(("name", "load"), [(INCEPTION, READERS[INCEPTION]), (SQUEEZENET, READERS[SQUEEZENET])])
+@pytest.mark.parametrize(
+    ("name", "load"), [(INCEPTION, READERS[INCEPTION]), (SQUEEZENET, READERS[SQUEEZENET])]
+)
 def test_a_download_with_another_digest_is_refused(tmp_path, monkeypatch, name, load):
     class Response(io.BytesIO):
         headers = {}  # noqa: RUF012
@@ -267,7 +317,9 @@ def test_a_download_with_another_digest_is_refused(tmp_path, monkeypatch, name, 
         get_all = getheaders
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(torch.hub, "urlopen", lambda *_, **__: Response(as_torch({"a": torch.zeros(1)})))
+    monkeypatch.setattr(
+        torch.hub, "urlopen", lambda *_, **__: Response(as_torch({"a": torch.zeros(1)}))
+    )
     with pytest.raises((MetricError, RecipeError), match="invalid hash value"):
         load(tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -15,9 +15,15 @@ from glf_minimal import (
     fit,
     two_sided_flow,
 )
-from glf_minimal.storage import read_json, write_json
+from glf_minimal.files import read_json, write_json
 
-QUICK = {"batch_size": 64, "lr": 2e-3, "progress": False, "checkpoint_seconds": 0.0, "device": "cpu"}
+QUICK = {
+    "batch_size": 64,
+    "lr": 2e-3,
+    "progress": False,
+    "checkpoint_seconds": 0.0,
+    "device": "cpu",
+}
 QUICK |= {"precision": "float32"}
 
 
@@ -78,12 +84,17 @@ class Noisy(Interrupted):
 
 
 class TwoStages(Interrupted):
-    """First the auto-encoder, then the flow on frozen latents, and an update of its own within a stage."""
+    """First the auto-encoder, then the flow on frozen latents, and an update of its own within a
+    stage.
+    """
 
     def __init__(self, *parts, **arguments):
         super().__init__(*parts, **arguments)
         self.stages = (
-            Stage("auto-encoder", (Update({"encoder": Adam()}), Update({"decoder": Adam(lr_factor=0.5)}))),
+            Stage(
+                "auto-encoder",
+                (Update({"encoder": Adam()}), Update({"decoder": Adam(lr_factor=0.5)})),
+            ),
             Stage("flow", (Update({"flow": Adam()}, losses="flow_losses", repeats=2),), share=2),
         )
 
@@ -92,11 +103,17 @@ class TwoStages(Interrupted):
 
 
 def conv_glf(seed, model=GLF):
-    """Convolutions, batch norm and bf16-free channels_last: everything that has state or a memory format."""
+    """Convolutions, batch norm and bf16-free channels_last: everything that has state or a memory
+    format.
+    """
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         shape = (1, 8, 8)
-        parts = conv_encoder(shape, 6, 4, 16), conv_decoder(shape, 6, 4, 16), two_sided_flow(6, 8, 2)
+        parts = (
+            conv_encoder(shape, 6, 4, 16),
+            conv_decoder(shape, 6, 4, 16),
+            two_sided_flow(6, 8, 2),
+        )
         return model(*parts, flow_adam=Adam(betas=(0.8, 0.9)))
 
 
@@ -111,4 +128,7 @@ def curve(*fcd):
 
 def diverge(path):
     """Make of a record that of a training which diverged."""
-    write_json(path, read_json(path) | {"metrics": {"classifier": "diverged: nll is nan at step 3 (epoch 1)"}})
+    write_json(
+        path,
+        read_json(path) | {"metrics": {"classifier": "diverged: nll is nan at step 3 (epoch 1)"}},
+    )

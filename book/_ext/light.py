@@ -1,8 +1,10 @@
-"""A Sphinx extension of this book: pages that ask nothing of the network, load little, and do not jump.
+"""A Sphinx extension of this book: pages that ask nothing of the network, load little, and do not
+jump.
 
-Every page of the theme loads all icons as a script of 1.5 MB, the machinery for running cells on a server, and the
-search index. This book has no such server, needs some twenty icons, which the theme also brings as a font, and searches
-on the search page. What is not used is taken out of the pages once they are written, and its files with it.
+Every page of the theme loads all icons as a script of 1.5 MB, the machinery for running cells on a
+server, and the search index. This book has no such server, needs some twenty icons, which the theme
+also brings as a font, and searches on the search page. What is not used is taken out of the pages
+once they are written, and its files with it.
 """
 
 import re
@@ -33,11 +35,15 @@ KEPT_FILES = {"tex-chtml.js"}
 MENDED = {
     'getItem("mode") || ""': 'getItem("mode") || "auto"',  # what the theme falls back to
     # A button without a name, and a list whose items are none to a screen reader
-    '<summary><span class="toctree-toggle"': '<summary aria-label="Pages below this one"><span class="toctree-toggle"',
+    '<summary><span class="toctree-toggle"': (
+        '<summary aria-label="Pages below this one"><span class="toctree-toggle"'
+    ),
     '<div role="list" class="citation-list">': '<div class="citation-list">',
 }
 # From a disk a browser does not let the search page read other pages for its summaries.
-NO_SUMMARIES = '\nif (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;\n'
+NO_SUMMARIES = (
+    '\nif (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;\n'
+)
 
 
 def without_unused_scripts(page: str, is_search: bool) -> str:
@@ -46,7 +52,9 @@ def without_unused_scripts(page: str, is_search: bool) -> str:
     def keep(match: re.Match) -> str:
         for name, where in UNUSED.items():
             if name in match[0]:
-                used = (where == "but search" and is_search) or (where == "but mathematics" and has_mathematics)
+                used = (where == "but search" and is_search) or (
+                    where == "but mathematics" and has_mathematics
+                )
                 return match[0] if used else ""
         return match[0]
 
@@ -55,7 +63,9 @@ def without_unused_scripts(page: str, is_search: bool) -> str:
 
 
 def with_sized_pictures(page: str, folder: Path) -> str:
-    """Width and height on every picture of ours, so that the text below stays in its place while it loads."""
+    """Width and height on every picture of ours, so that the text below stays in its place while it
+    loads.
+    """
     seen = 0
 
     def add_size(match: re.Match) -> str:
@@ -74,10 +84,14 @@ def with_sized_pictures(page: str, folder: Path) -> str:
 
 
 def with_title(page: str, is_home: bool) -> str:
-    """The page's own title first; the book's is that of a chapter, too, and would stand there twice."""
+    """The page's own title first; the book's is that of a chapter, too, and would stand there
+    twice.
+    """
     if is_home:
         return re.sub(r"<title>[^<]*</title>", f"<title>{HOME_TITLE}</title>", page)
-    return re.sub(r"<title>([^<]*?) (&#8212;|-) [^<]*</title>", r"<title>\1 · the GLF book</title>", page)
+    return re.sub(
+        r"<title>([^<]*?) (&#8212;|-) [^<]*</title>", r"<title>\1 · the GLF book</title>", page
+    )
 
 
 def lighten(app, exception) -> None:
@@ -105,9 +119,11 @@ def lighten(app, exception) -> None:
 
 
 def plain_text(app, what, name, obj, options, lines) -> None:
-    """Docstrings are plain text: bars and stars in them are no markup, and paragraphs further in are formulas.
+    """Docstrings are plain text: bars and stars in them are no markup, and paragraphs further in
+    are formulas.
 
-    Nor is a colon: before one, napoleon would look for a type in what a function returns and what a property is.
+    Nor is a colon: before one, napoleon would look for a type in what a function returns and what a
+    property is.
     """
     paragraphs = re.split(r"\n\n+", "\n".join(lines))
     for i, paragraph in enumerate(paragraphs):
@@ -119,14 +135,20 @@ def plain_text(app, what, name, obj, options, lines) -> None:
             paragraphs[i] = re.sub(r"^Returns:\n {4}", ":returns: ", "".join(parts))
             if what == "property":
                 paragraphs[i] = paragraphs[i].replace(": ", " – ")
-            if re.search(r"^:returns: {.*\n {8}", paragraphs[i], re.DOTALL):  # a dictionary of several lines, as it is
-                shown = paragraph.replace("``", "").replace("Returns:\n", "").replace("\n", "\n    ")
+            if re.search(
+                r"^:returns: {.*\n {8}", paragraphs[i], re.DOTALL
+            ):  # a dictionary of several lines, as it is
+                shown = (
+                    paragraph.replace("``", "").replace("Returns:\n", "").replace("\n", "\n    ")
+                )
                 paragraphs[i] = f":returns:\n    .. code-block:: text\n\n    {shown}"
     lines[:] = "\n\n".join(paragraphs).split("\n")
 
 
 def no_buttons_without_address(app, config) -> None:
-    """Buttons that open a chapter elsewhere need the address of the repository; the theme does not check."""
+    """Buttons that open a chapter elsewhere need the address of the repository; the theme does not
+    check.
+    """
     if not config.html_theme_options.get("repository_url"):
         config.html_theme_options["launch_buttons"] = {}
 

@@ -1,14 +1,14 @@
 """The models, one file a family."""
 
-from glf_minimal.models.adversarial import AAE, WAEGAN, AdvAE
+from glf_minimal.models.adversarial import AAE, AdvAE
 from glf_minimal.models.ae import AE
 from glf_minimal.models.base import Adam, LatentModel, Stage, Trainable, Update
 from glf_minimal.models.glann import GLANN
 from glf_minimal.models.glf import GLF
-from glf_minimal.models.mmd import WAEMMD
 from glf_minimal.models.priors import GaussianMixture, LatentGenerator, StandardNormal
 from glf_minimal.models.two_stage import FlowAE, TwoStageVAE
 from glf_minimal.models.vae import VAE
+from glf_minimal.models.wae import WAEGAN, WAEMMD
 
 __all__ = [
     "AAE",

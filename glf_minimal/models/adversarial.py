@@ -1,4 +1,6 @@
-"""Models with a critic on latents: a learned generator of latents (AdvAE), or an encoder made to match N(0, I)."""
+"""Models with a critic on latents: a learned generator of latents (AdvAE), or an encoder made to
+match N(0, I).
+"""
 
 import torch
 import torch.nn.functional as F
@@ -11,33 +13,44 @@ GAN_LOSSES = ("non-saturating", "wgan-gp")
 
 
 def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    """E (|grad D(z)| - 1)^2 at random points z between real and fake latents (N, D) (report, Eq. 7)."""
+    """E (|grad D(z)| - 1)^2 at random points z between real and fake latents (N, D) (report, Eq.
+    7).
+    """
     mix = torch.rand(len(real), 1, device=real.device, dtype=real.dtype)
-    # The penalty is part of a loss, so its graph is kept; gradients are on even where the caller has turned them off.
+    # The penalty is part of a loss, so its graph is kept; gradients are on even where the caller
+    # has turned them off.
     with torch.enable_grad():
         z = (mix * real + (1 - mix) * fake).detach().requires_grad_()
         (slope,) = torch.autograd.grad(critic(z).sum(), z, create_graph=True)
     return (slope.float().norm(dim=1) - 1).square().mean()
 
 
-def critic_losses(critic: nn.Module, real: Tensor, fake: Tensor, gan: str, weight: float) -> dict[str, Tensor]:
+def critic_losses(
+    critic: nn.Module, real: Tensor, fake: Tensor, gan: str, weight: float
+) -> dict[str, Tensor]:
     """What the critic minimizes to tell real from fake latents (N, D).
 
-    - "non-saturating": -E log D(real) - E log(1 - D(fake)), D the sigmoid of the critic (report, Eq. 5). Where
-      the two cannot be told apart it is 2 log 2; 2 log 2 minus its least value is twice their Jensen-Shannon
-      divergence.
+    - "non-saturating": -E log D(real) - E log(1 - D(fake)), D the sigmoid of the critic (report,
+      Eq. 5). Where the two cannot be told apart it is 2 log 2; 2 log 2 minus its least value is
+      twice their Jensen-Shannon divergence.
     - "wgan-gp": E D(fake) - E D(real) + weight * gradient penalty (report, Eq. 7).
     """
     on_real, on_fake = critic(real).float(), critic(fake).float()
     if gan == "non-saturating":
         terms = {"real": F.softplus(-on_real).mean(), "fake": F.softplus(on_fake).mean()}
         return {"loss": terms["real"] + terms["fake"]} | terms
-    terms = {"real": -on_real.mean(), "fake": on_fake.mean(), "penalty": gradient_penalty(critic, real, fake)}
+    terms = {
+        "real": -on_real.mean(),
+        "fake": on_fake.mean(),
+        "penalty": gradient_penalty(critic, real, fake),
+    }
     return {"loss": terms["real"] + terms["fake"] + weight * terms["penalty"]} | terms
 
 
 def fooling_loss(critic: nn.Module, fake: Tensor, gan: str) -> Tensor:
-    """What the maker of the fakes minimizes: -E log D(fake), or -E D(fake) for a WGAN (report, Eq. 6 and 8)."""
+    """What the maker of the fakes minimizes: -E log D(fake), or -E D(fake) for a WGAN (report, Eq.
+    6 and 8).
+    """
     scores = critic(fake).float()
     return F.softplus(-scores).mean() if gan == "non-saturating" else -scores.mean()
 
@@ -68,13 +81,18 @@ class AdvAE(LatentModel):
         gan: str = "wgan-gp",
         critic_steps: int = 5,
         penalty_weight: float = 10.0,
-        gan_adam: Adam = Adam(betas=(0.5, 0.9)),  # noqa: B008 (frozen)
+        gan_adam: Adam = Adam(betas=(0.5, 0.9)),
         share: float = 0.5,
     ):
         super().__init__(encoder, decoder, latent_dim, beta, reconstruction)
         if gan not in GAN_LOSSES:
             raise ValueError(f"gan: expected one of {', '.join(GAN_LOSSES)}; got {gan!r}")
-        self.prior, self.critic, self.gan, self.penalty_weight = generator, critic, gan, penalty_weight
+        self.prior, self.critic, self.gan, self.penalty_weight = (
+            generator,
+            critic,
+            gan,
+            penalty_weight,
+        )
         self.stages = (
             Stage("auto-encoder", (Update(self.auto_encoder(), "auto_encoder_losses"),), share),
             Stage(
@@ -103,10 +121,11 @@ class AdvAE(LatentModel):
 
 
 class AAE(LatentModel):
-    """Adversarial auto-encoder (Makhzani et al., arXiv:1511.05644): a critic tells latents from N(0, I).
+    """Adversarial auto-encoder (Makhzani et al., arXiv:1511.05644): a critic tells latents from
+    N(0, I).
 
-    Three steps on every batch: encoder and decoder reconstruct; the critic learns to tell draws of N(0, I) from
-    latents; the encoder learns to fool it.
+    Three steps on every batch: encoder and decoder reconstruct; the critic learns to tell draws of
+    N(0, I) from latents; the encoder learns to fool it.
 
     Args:
         encoder, decoder, latent_dim, beta, reconstruction: see ``LatentModel``.
@@ -124,7 +143,7 @@ class AAE(LatentModel):
         critic: nn.Module,
         beta: float = 1.0,
         reconstruction: str | ReconstructionLoss = "mse",
-        critic_adam: Adam = Adam(betas=(0.5, 0.999)),  # noqa: B008 (frozen)
+        critic_adam: Adam = Adam(betas=(0.5, 0.999)),
     ):
         super().__init__(encoder, decoder, latent_dim, beta, reconstruction)
         self.prior, self.critic = StandardNormal(latent_dim), critic
@@ -145,31 +164,3 @@ class AAE(LatentModel):
         """{"loss", "fooling"}: how well the latents of the images fool the critic."""
         fooling = fooling_loss(self.critic, self.encode(x), self.gan)
         return {"loss": fooling, "fooling": fooling}
-
-
-class WAEGAN(AAE):
-    """Wasserstein auto-encoder with a GAN penalty (Tolstikhin et al., arXiv:1711.01558, Algorithm 1).
-
-        L = beta * recon + penalty_weight * E[-log D(E(x))]
-
-    The critic D is AAE's. Unlike there, one step moves encoder and decoder for both terms together.
-
-    Args:
-        encoder, decoder, latent_dim, critic, beta, reconstruction, critic_adam: see ``AAE``.
-        penalty_weight: lambda of the paper.
-    """
-
-    def __init__(self, *arguments, penalty_weight: float = 10.0, **named):
-        super().__init__(*arguments, **named)
-        self.penalty_weight = penalty_weight
-        _, critic_update, _ = self.stages[0].updates
-        self.stages = (Stage("joint", (Update(self.auto_encoder()), critic_update)),)
-
-    def describe(self) -> dict:
-        return super().describe() | {"penalty_weight": self.penalty_weight}
-
-    def losses(self, x: Tensor) -> dict[str, Tensor]:
-        """Images -> {"loss", "recon", "fooling"}; loss = beta * recon + penalty_weight * fooling."""
-        z = self.encode(x)
-        recon, fooling = self.reconstruction_loss(z, x), fooling_loss(self.critic, z, self.gan)
-        return {"loss": self.beta * recon + self.penalty_weight * fooling, "recon": recon, "fooling": fooling}

@@ -1,4 +1,4 @@
-"""Plain and regularized auto-encoders, with a Gaussian mixture fitted to their latents afterwards."""
+"""Plain and regularized auto-encoders, a Gaussian mixture fitted to their latents afterwards."""
 
 from torch import Tensor, nn
 
@@ -7,13 +7,14 @@ from glf_minimal.models.priors import GaussianMixture, StandardNormal
 
 
 class AE(LatentModel):
-    """A deterministic auto-encoder; its samples come from a Gaussian mixture fitted to its latents at the end.
+    """A deterministic auto-encoder; its samples come from a Gaussian mixture fitted to its latents
+    at the end.
 
         L = beta * recon + latent_penalty * |z|^2 / 2
 
-    With a penalty and a weight decay of the decoder this is the regularized auto-encoder RAE-L2 (Ghosh et al.,
-    arXiv:1903.12436). Without a mixture (``components=0``) the decoder is fed N(0, I), which the latents do not
-    follow: the baseline that shows what is missing.
+    With a penalty and a weight decay of the decoder this is the regularized auto-encoder RAE-L2
+    (Ghosh et al., arXiv:1903.12436). Without a mixture (``components=0``) the decoder is fed N(0,
+    I), which the latents do not follow: the baseline that shows what is missing.
 
     Args:
         encoder, decoder, latent_dim, beta, reconstruction: see ``LatentModel``.
@@ -36,17 +37,28 @@ class AE(LatentModel):
     ):
         super().__init__(encoder, decoder, latent_dim, beta, reconstruction)
         self.latent_penalty, self.fits_latents = latent_penalty, components > 0
-        self.prior = GaussianMixture(latent_dim, components) if components else StandardNormal(latent_dim)
-        self.stages = (Stage("auto-encoder", (Update(self.auto_encoder(Adam(weight_decay=decoder_decay))),)),)
+        self.prior = (
+            GaussianMixture(latent_dim, components) if components else StandardNormal(latent_dim)
+        )
+        self.stages = (
+            Stage("auto-encoder", (Update(self.auto_encoder(Adam(weight_decay=decoder_decay))),)),
+        )
 
     def describe(self) -> dict:
         return super().describe() | {"latent_penalty": self.latent_penalty}
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
-        """Images -> {"loss", "recon", "penalty"}; loss = beta * recon + latent_penalty * penalty."""
+        """Images -> {"loss", "recon", "penalty"}.
+
+        loss = beta * recon + latent_penalty * penalty
+        """
         z = self.encode(x)
         recon, penalty = self.reconstruction_loss(z, x), 0.5 * z.square().sum(1).mean()
-        return {"loss": self.beta * recon + self.latent_penalty * penalty, "recon": recon, "penalty": penalty}
+        return {
+            "loss": self.beta * recon + self.latent_penalty * penalty,
+            "recon": recon,
+            "penalty": penalty,
+        }
 
     def fit_latents(self, z: Tensor) -> None:
         """Fit the mixture to the latents (N, D) of all training images."""

@@ -15,7 +15,9 @@ ReconstructionLoss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Adam:
-    """Settings of Adam for one part of a model. The rate is ``lr_factor`` times the training's ``lr``."""
+    """Settings of Adam for one part of a model. The rate is ``lr_factor`` times the training's
+    ``lr``.
+    """
 
     lr_factor: float = 1.0
     betas: tuple[float, float] = (0.9, 0.999)
@@ -24,8 +26,17 @@ class Adam:
 
     def __post_init__(self):
         first, second = self.betas
-        if not (0 <= first < 1 and 0 <= second < 1 and self.lr_factor > 0 and self.eps > 0 and self.weight_decay >= 0):
-            raise ValueError(f"expected lr_factor > 0, betas in [0, 1), eps > 0 and weight_decay >= 0; got {self}")
+        if not (
+            0 <= first < 1
+            and 0 <= second < 1
+            and self.lr_factor > 0
+            and self.eps > 0
+            and self.weight_decay >= 0
+        ):
+            raise ValueError(
+                "expected lr_factor > 0, betas in [0, 1), eps > 0 and weight_decay >= 0; got "
+                f"{self}"
+            )
 
 
 @dataclass(frozen=True)
@@ -33,12 +44,13 @@ class Update:
     """One backward pass and one optimizer step.
 
     Args:
-        parts: which sub-modules move, by attribute name, each with its optimizer settings. Gradients
-            reach these parts and no others. A part whose parameters are all frozen stays in eval mode.
+        parts: which sub-modules move, by attribute name, each with its optimizer settings.
+            Gradients reach these parts and no others. A part whose parameters are all frozen stays
+            in eval mode.
         losses: name of the model's method that maps a batch to {"loss": ..., further terms}.
         repeats: how many times in a row, on the same batch (a critic's extra steps).
-        inputs: what of a batch that method is given: "images" (B, C, H, W) in [0, 1], "index" (B,), the places of
-            the images in the data set, "labels" (B,) or (B, K).
+        inputs: what of a batch that method is given: "images" (B, C, H, W) in [0, 1], "index" (B,),
+            the places of the images in the data set, "labels" (B,) or (B, K).
     """
 
     parts: dict[str, Adam]
@@ -53,7 +65,8 @@ class Stage:
 
     Args:
         name: how the history calls it.
-        updates: at least one. Sub-modules that appear in none are frozen, in eval mode, for this stage.
+        updates: at least one. Sub-modules that appear in none are frozen, in eval mode, for this
+            stage.
         share: its part of the training's epochs, relative to the other stages.
     """
 
@@ -63,7 +76,9 @@ class Stage:
 
     def __post_init__(self):
         if not self.share > 0:
-            raise ValueError(f"share: expected more than 0 for the stage {self.name!r}, got {self.share}")
+            raise ValueError(
+                f"share: expected more than 0 for the stage {self.name!r}, got {self.share}"
+            )
 
 
 class Trainable(nn.Module):
@@ -72,13 +87,18 @@ class Trainable(nn.Module):
     stages: tuple[Stage, ...]
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
-        """Images -> {"loss": the scalar to minimize, and the named terms it is made of}, in nats per image."""
+        """Images -> {"loss": the scalar to minimize, and the named terms it is made of}, in nats
+        per image.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not define its losses")
 
     def describe(self) -> dict:
-        """What, besides its networks, makes this model: JSON-able, kept with a run to tell trainings apart."""
+        """What, besides its networks, makes this model: JSON-able, kept with a run to tell
+        trainings apart.
+        """
         stages = {
-            stage.name: {"share": stage.share} | {str(i): asdict(update) for i, update in enumerate(stage.updates)}
+            stage.name: {"share": stage.share}
+            | {str(i): asdict(update) for i, update in enumerate(stage.updates)}
             for stage in self.stages
         }
         return {"class": type(self).__name__, "stages": stages}
@@ -87,20 +107,22 @@ class Trainable(nn.Module):
 class LatentModel(Trainable):
     """An auto-encoder that can generate: the interface shared by training, sampling and metrics.
 
-    A subclass gives ``stages``, ``losses`` and, as ``prior``, the distribution that it draws latents from (or its own
-    ``sample_latents``); it overrides ``encode`` where a latent is more than the encoder's output, and extends
-    ``describe`` by the settings of its own.
+    A subclass gives ``stages``, ``losses`` and, as ``prior``, the distribution that it draws
+    latents from (or its own ``sample_latents``); it overrides ``encode`` where a latent is more
+    than the encoder's output, and extends ``describe`` by the settings of its own.
 
     Args:
         encoder: any module, images (N, C, H, W) in [0, 1] -> (N, latent_dim).
         decoder: any module, (N, latent_dim) -> images (N, C, H, W) in [0, 1].
         latent_dim: D, the length of a latent vector.
         beta: weight of the reconstruction term.
-        reconstruction: a name that ``glf_minimal.losses.reconstruction_loss`` knows, or a function of
-            (reconstruction, images) -> scalar.
+        reconstruction: a name that ``glf_minimal.losses.reconstruction_loss`` knows, or a function
+            of (reconstruction, images) -> scalar.
     """
 
-    prior: nn.Module  # with sample(n, temperature, generator) and, where the density is known, log_prob(z)
+    prior: (
+        nn.Module
+    )  # with sample(n, temperature, generator) and, where the density is known, log_prob(z)
     fits_latents = False
 
     def __init__(
@@ -132,7 +154,9 @@ class LatentModel(Trainable):
         return z.to(torch.promote_types(z.dtype, torch.float32))
 
     def draw_latents(self, x: Tensor) -> Tensor:
-        """A draw of the aggregated posterior: images -> latents (N, D) as the decoder sees them in training."""
+        """A draw of the aggregated posterior: images -> latents (N, D) as the decoder sees them in
+        training.
+        """
         return self.encode(x)
 
     def decode(self, z: Tensor) -> Tensor:
@@ -140,27 +164,44 @@ class LatentModel(Trainable):
         return self._call("decoder", z)
 
     def _call(self, part: str, x: Tensor) -> Tensor:
-        """Run the encoder or the decoder; where it cannot take ``x``, say which one and what it was given."""
+        """Run the encoder or the decoder; where it cannot take ``x``, say which one and what it was
+        given.
+        """
         try:
             output = getattr(self, part)(x)
         except torch.OutOfMemoryError:
             raise
-        except (RuntimeError, ValueError) as error:  # the latter of batch norm, for one image in train mode
+        except (
+            RuntimeError,
+            ValueError,
+        ) as error:  # the latter of batch norm, for one image in train mode
             given = f"{x.dtype} input of shape {tuple(x.shape)}"
-            raise ValueError(f"{part}: cannot take {given} ({str(error).splitlines()[0]})") from error
+            raise ValueError(
+                f"{part}: cannot take {given} ({str(error).splitlines()[0]})"
+            ) from error
         if not isinstance(output, Tensor):
-            raise ValueError(f"{part}: expected it to return a tensor, got a {type(output).__name__}")
+            raise ValueError(
+                f"{part}: expected it to return a tensor, got a {type(output).__name__}"
+            )
         return output
 
     def describe(self) -> dict:
         loss = getattr(self.reconstruction, "__name__", type(self.reconstruction).__name__)
-        return super().describe() | {"latent_dim": self.latent_dim, "beta": self.beta, "reconstruction": loss}
+        return super().describe() | {
+            "latent_dim": self.latent_dim,
+            "beta": self.beta,
+            "reconstruction": loss,
+        }
 
     def auto_encoder(self, decoder: Adam = Adam()) -> dict[str, Adam]:
-        """The parts that an update of the auto-encoder moves; a loss with parameters of its own is one of them."""
+        """The parts that an update of the auto-encoder moves; a loss with parameters of its own is
+        one of them.
+        """
         parts, loss = {"encoder": Adam(), "decoder": decoder}, self.reconstruction
         if isinstance(loss, nn.Module) and list(loss.parameters()):
-            parts["reconstruction"] = Adam(lr_factor=10.0)  # a variance, alone, has a long way to go
+            parts["reconstruction"] = Adam(
+                lr_factor=10.0
+            )  # a variance, alone, has a long way to go
         return parts
 
     def auto_encoder_losses(self, x: Tensor) -> dict[str, Tensor]:
@@ -177,37 +218,58 @@ class LatentModel(Trainable):
         x_hat = self.decode(z)
         if x_hat.shape != x.shape:
             raise ValueError(
-                f"decoder: expected images of shape {tuple(x.shape)} like the data, got {tuple(x_hat.shape)}"
+                f"decoder: expected images of shape {tuple(x.shape)} like the data, got "
+                f"{tuple(x_hat.shape)}"
             )
         return self.reconstruction(x_hat.to(x.dtype), x)
 
-    def sample_latents(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+    def sample_latents(
+        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Draw n latents (n, D) from the model's own distribution of latents."""
         if not hasattr(self, "prior"):
-            raise NotImplementedError(f"{type(self).__name__} does not say how to sample its latents")
+            raise NotImplementedError(
+                f"{type(self).__name__} does not say how to sample its latents"
+            )
         return self.prior.sample(n, temperature, generator)
 
     def flows(self) -> list[Flow]:
         """The flows on this model's latents; training watches that their inverses are exact."""
-        return [part for part in self.children() if isinstance(part, Flow) and part.dim == self.latent_dim]
+        return [
+            part
+            for part in self.children()
+            if isinstance(part, Flow) and part.dim == self.latent_dim
+        ]
 
     def fit_latents(self, z: Tensor) -> None:
         """Learn from the latents (N, D) of all training images, once, when the last epoch is over.
 
-        Called only where ``fits_latents`` is True: for what is not learned by gradients, such as a Gaussian mixture.
+        Called only where ``fits_latents`` is True: for what is not learned by gradients, such as a
+        Gaussian mixture.
         """
 
     @torch.no_grad()
-    def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Draw n images (n, C, H, W) in [0, 1].
 
-        ``temperature`` scales the noise: 0 gives one central image, 1 the model's distribution. Call ``eval()``
-        first: in train mode batch norm would use the statistics of the batch drawn. DivergenceError where pixels are
-        not finite numbers.
+        ``temperature`` scales the noise: 0 gives one central image, 1 the model's distribution.
+        Call ``eval()`` first: in train mode batch norm would use the statistics of the batch drawn.
+        DivergenceError where pixels are not finite numbers.
         """
-        if n == 1 and self.training and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.modules()):
-            raise ValueError("n: batch norm in train mode needs at least 2 samples, got 1; call eval() first")
+        if (
+            n == 1
+            and self.training
+            and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.modules())
+        ):
+            raise ValueError(
+                "n: batch norm in train mode needs at least 2 samples, got 1; call eval() first"
+            )
         images = self.decode(self.sample_latents(n, temperature, generator))
         if not (finite := images.flatten(1).isfinite().all(1)).all():
-            raise DivergenceError(f"{(~finite).sum()} of {n} samples have pixels that are NaN; train with a smaller lr")
+            raise DivergenceError(
+                f"{(~finite).sum()} of {n} samples have pixels that are NaN; train with a "
+                "smaller lr"
+            )
         return images

@@ -11,22 +11,26 @@ from glf_minimal.models.priors import LatentGenerator
 class GLANN(LatentModel):
     """Generative latent nearest neighbours (Hoshen, Li & Malik, arXiv:1812.08985), kept small.
 
-    Stage 1, latent optimization: every training image has a latent of its own on the unit sphere, learned together
-    with the decoder; in each step, first the batch's latents move a few times, then the decoder once. Stage 2, IMLE:
-    for each of these latents, the nearest of many generated ones is moved towards it, so that none is left without a
-    generated neighbour.
+    Stage 1, latent optimization: every training image has a latent of its own on the unit sphere,
+    learned together with the decoder; in each step, first the batch's latents move a few times,
+    then the decoder once. Stage 2, IMLE: for each of these latents, the nearest of many generated
+    ones is moved towards it, so that none is left without a generated neighbour.
 
-    As there is no encoder, ``encode`` finds the latent of a new image by gradient descent on its reconstruction.
+    As there is no encoder, ``encode`` finds the latent of a new image by gradient descent on its
+    reconstruction.
 
     Args:
-        images: how many training images there are; each has its latent, by its place in the data set.
+        images: how many training images there are; each has its latent, by its place in the data
+            set.
         decoder, latent_dim, beta, reconstruction: see ``LatentModel``.
         generator: noise -> latents; its output is scaled to the unit sphere.
-        candidates: how many times as many latents as images are generated for a batch, to choose the nearest from.
+        candidates: how many times as many latents as images are generated for a batch, to choose
+            the nearest from.
         latent_steps: of a batch's latents for one of the decoder.
         encode_steps: steps of gradient descent in ``encode``.
-        latents_adam: optimizer settings of the latents. Each meets its image once an epoch, and Adam's second moment
-            should have forgotten the last time by then: hence the small second beta.
+        latents_adam: optimizer settings of the latents. Each meets its image once an epoch, and
+            Adam's second moment should have forgotten the last time by then: hence the small second
+            beta.
         share: the part of the epochs that goes to the first stage, in (0, 1).
     """
 
@@ -41,7 +45,7 @@ class GLANN(LatentModel):
         candidates: int = 32,
         latent_steps: int = 4,
         encode_steps: int = 30,
-        latents_adam: Adam = Adam(lr_factor=60.0, betas=(0.5, 0.9)),  # noqa: B008 (frozen)
+        latents_adam: Adam = Adam(lr_factor=60.0, betas=(0.5, 0.9)),
         share: float = 0.5,
     ):
         super().__init__(None, decoder, latent_dim, beta, reconstruction)
@@ -62,7 +66,10 @@ class GLANN(LatentModel):
         )
 
     def describe(self) -> dict:
-        return super().describe() | {"candidates": self.candidates, "encode_steps": self.encode_steps}
+        return super().describe() | {
+            "candidates": self.candidates,
+            "encode_steps": self.encode_steps,
+        }
 
     def _latents_of(self, index: Tensor) -> Tensor:
         return F.normalize(self.latents(index))
@@ -73,11 +80,16 @@ class GLANN(LatentModel):
         return {"loss": self.beta * recon, "recon": recon}
 
     def imle_losses(self, x: Tensor, index: Tensor) -> dict[str, Tensor]:
-        """{"loss", "distance"}: mean squared distance of the images' latents to the nearest generated ones."""
+        """{"loss", "distance"}: mean squared distance of the images' latents to the nearest
+        generated ones.
+        """
         z = self._latents_of(index).detach()
-        # Without autocast: it would keep half-precision weights from here, without gradients, for the pass below.
+        # Without autocast: it would keep half-precision weights from here, without gradients, for
+        # the pass below.
         with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
-            noise = torch.randn(self.candidates * len(z), self.prior.noise_dim, device=z.device, dtype=z.dtype)
+            noise = torch.randn(
+                self.candidates * len(z), self.prior.noise_dim, device=z.device, dtype=z.dtype
+            )
             nearest = torch.cdist(z, F.normalize(self.prior(noise))).argmin(dim=1)
         distance = (F.normalize(self.prior(noise[nearest])) - z).square().sum(1).mean()
         return {"loss": distance, "distance": distance}
@@ -100,6 +112,8 @@ class GLANN(LatentModel):
                 optimizer.step()
         return F.normalize(z.detach())
 
-    def sample_latents(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+    def sample_latents(
+        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
         """The generator's latents, scaled to the unit sphere: (n, D)."""
         return F.normalize(self.prior.sample(n, temperature, generator))

@@ -9,18 +9,20 @@ from glf_minimal.models.base import Adam, LatentModel, ReconstructionLoss, Stage
 class GLF(LatentModel):
     """A deterministic auto-encoder and a flow on its latents, trained together in one stage.
 
-        L = beta * recon(x, G(E(x))) + NLL(sg[E(x)]),   NLL(z) = -log N(f(z); 0, I) - log |det df/dz|
+        L = beta * recon(x, G(E(x))) + NLL(sg[E(x)])
+        NLL(z) = -log N(f(z); 0, I) - log |det df/dz|
 
-    sg[.] is the stop-gradient: the likelihood trains the flow f and leaves the encoder E alone. With
-    ``stop_gradient=False`` this is the paper's "regularized GLF", whose latents shrink towards 0 because
-    that raises their likelihood.
+    sg[.] is the stop-gradient: the likelihood trains the flow f and leaves the encoder E alone.
+    With ``stop_gradient=False`` this is the paper's "regularized GLF", whose latents shrink towards
+    0 because that raises their likelihood.
 
     Args:
         encoder: any module, images (N, C, H, W) in [0, 1] -> latents (N, D).
         decoder: any module, latents (N, D) -> images (N, C, H, W) in [0, 1].
         flow: a flow on vectors of length D.
         beta: weight of the reconstruction.
-        reconstruction: "mse", "l1", "bce", … (``glf_minimal.losses``), or a function of (reconstruction, images).
+        reconstruction: "mse", "l1", "bce", … (``glf_minimal.losses``), or a function of
+            (reconstruction, images).
         stop_gradient: False for regularized GLF.
         flow_adam: the flow's optimizer settings; the auto-encoder has Adam's defaults.
 
@@ -39,7 +41,7 @@ class GLF(LatentModel):
         beta: float = 1.0,
         reconstruction: str | ReconstructionLoss = "mse",
         stop_gradient: bool = True,
-        flow_adam: Adam = Adam(),  # noqa: B008 (frozen)
+        flow_adam: Adam = Adam(),
     ):
         super().__init__(encoder, decoder, flow.dim, beta, reconstruction)
         self.flow = flow
@@ -55,7 +57,9 @@ class GLF(LatentModel):
         return super().describe() | {"stop_gradient": self.stop_gradient}
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
-        """Images (N, C, H, W) -> {"loss", "recon", "nll"}, scalars in nats per image; loss = beta * recon + nll."""
+        """Images (N, C, H, W) -> {"loss", "recon", "nll"}, scalars in nats per image; loss = beta *
+        recon + nll.
+        """
         z = self.encode(x)
         recon = self.reconstruction_loss(z, x)
         nll = -self.flow.log_prob(z.detach() if self.stop_gradient else z).mean()

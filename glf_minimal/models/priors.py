@@ -1,4 +1,6 @@
-"""Distributions of latents to draw from, as a flow is one: with ``sample``, and ``log_prob`` where it is known."""
+"""Distributions of latents to draw from, as a flow is one: with ``sample``, and ``log_prob`` where
+it is known.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +22,17 @@ class StandardNormal(nn.Module):
         """Log-density of latents (N, D) -> (N,), in nats."""
         return -0.5 * (z.square() + LOG_2PI).sum(1)
 
-    def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Draw n latents (n, D)."""
         return draw_noise(n, self.dim, self.like, temperature, generator)
 
 
 class GaussianMixture(nn.Module):
-    """A mixture of Gaussians with full covariances, fitted by scikit-learn's EM. Before it is fitted, N(0, I)."""
+    """A mixture of Gaussians with full covariances, fitted by scikit-learn's EM. Before it is
+    fitted, N(0, I).
+    """
 
     def __init__(self, dim: int, components: int):
         super().__init__()
@@ -34,14 +40,18 @@ class GaussianMixture(nn.Module):
             raise ValueError(f"components: expected at least 1, got {components}")
         self.register_buffer("weights", torch.full((components,), 1 / components))
         self.register_buffer("means", torch.zeros(components, dim))
-        self.register_buffer("roots", torch.eye(dim).repeat(components, 1, 1))  # lower Cholesky factors
+        self.register_buffer(
+            "roots", torch.eye(dim).repeat(components, 1, 1)
+        )  # lower Cholesky factors
 
     def fit(self, z: Tensor) -> None:
         """Fit to latents (N, D); the same latents give the same mixture."""
         from sklearn import mixture
 
         if len(z) < len(self.weights):
-            raise ValueError(f"components: {len(self.weights)} Gaussians cannot be fitted to {len(z)} latents")
+            raise ValueError(
+                f"components: {len(self.weights)} Gaussians cannot be fitted to {len(z)} latents"
+            )
         em = mixture.GaussianMixture(len(self.weights), covariance_type="full", random_state=0)
         try:
             em.fit(z.cpu().double().numpy())
@@ -57,7 +67,9 @@ class GaussianMixture(nn.Module):
         components = torch.distributions.MultivariateNormal(self.means, scale_tril=self.roots)
         return torch.logsumexp(components.log_prob(z[:, None]) + self.weights.log(), dim=1)
 
-    def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Draw n latents (n, D); the temperature scales each component about its mean."""
         device = self.weights.device if generator is None else generator.device
         which = torch.multinomial(self.weights.to(device), n, replacement=True, generator=generator)
@@ -73,11 +85,16 @@ class LatentGenerator(nn.Module):
         dim: length D of a latent.
         hidden: widths of its hidden layers.
         noise_dim: length of the noise; D where it is not given.
-        batch_norm: after each hidden layer; keeps a generator from collapsing to one mode against a critic.
+        batch_norm: after each hidden layer; keeps a generator from collapsing to one mode against a
+            critic.
     """
 
     def __init__(
-        self, dim: int, hidden: tuple[int, ...] = (200, 200), noise_dim: int | None = None, batch_norm: bool = False
+        self,
+        dim: int,
+        hidden: tuple[int, ...] = (200, 200),
+        noise_dim: int | None = None,
+        batch_norm: bool = False,
     ):
         super().__init__()
         self.noise_dim = noise_dim or dim
@@ -88,6 +105,8 @@ class LatentGenerator(nn.Module):
         z = self.net(eps)
         return z.to(torch.promote_types(z.dtype, torch.float32))
 
-    def sample(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Draw n latents (n, D)."""
         return self(draw_noise(n, self.noise_dim, next(self.parameters()), temperature, generator))

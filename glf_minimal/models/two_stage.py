@@ -11,10 +11,11 @@ from glf_minimal.networks import mlp
 
 
 class FlowAE(GLF):
-    """GLF in two stages: first the auto-encoder, then the flow on its frozen latents (FlowAE report, 4.2).
+    """GLF in two stages: first the auto-encoder, then the flow on its frozen latents (FlowAE
+    report, 4.2).
 
-    The losses are GLF's. As the stop-gradient keeps the flow from the auto-encoder in GLF, too, the two differ in
-    what the flow sees: moving latents there, the final ones here.
+    The losses are GLF's. As the stop-gradient keeps the flow from the auto-encoder in GLF, too, the
+    two differ in what the flow sees: moving latents there, the final ones here.
 
     Args:
         encoder, decoder, flow, beta, reconstruction, flow_adam: see ``GLF``.
@@ -28,7 +29,7 @@ class FlowAE(GLF):
         flow: Flow,
         beta: float = 1.0,
         reconstruction: str | ReconstructionLoss = "mse",
-        flow_adam: Adam = Adam(),  # noqa: B008 (frozen)
+        flow_adam: Adam = Adam(),
         share: float = 0.5,
     ):
         super().__init__(encoder, decoder, flow, beta, reconstruction, flow_adam=flow_adam)
@@ -38,7 +39,9 @@ class FlowAE(GLF):
         )
 
     def flow_losses(self, x: Tensor) -> dict[str, Tensor]:
-        """Images -> {"loss", "nll"}: the negative log-likelihood of their latents, in nats per image."""
+        """Images -> {"loss", "nll"}: the negative log-likelihood of their latents, in nats per
+        image.
+        """
         with torch.no_grad():
             z = self.encode(x)
         nll = -self.flow.log_prob(z).mean()
@@ -46,10 +49,11 @@ class FlowAE(GLF):
 
 
 class TwoStageVAE(VAE):
-    """A VAE, then a second VAE on the latents that the first one draws (Dai & Wipf, arXiv:1903.05789).
+    """A VAE, then a second VAE on the latents that the first one draws (Dai & Wipf,
+    arXiv:1903.05789).
 
-    Both decoders are Gaussian with a learned variance. To sample: u ~ N(0, I), z from the second decoder (its noise
-    included), then the first decoder's image.
+    Both decoders are Gaussian with a learned variance. To sample: u ~ N(0, I), z from the second
+    decoder (its noise included), then the first decoder's image.
 
     Args:
         encoder, decoder, latent_dim, reconstruction: see ``VAE``.
@@ -75,12 +79,14 @@ class TwoStageVAE(VAE):
         )
 
     def second_losses(self, x: Tensor) -> dict[str, Tensor]:
-        """Images -> the losses of the second VAE for latents drawn from the first one's posterior."""
+        """Images -> losses of the second VAE, for latents drawn from the first's posterior."""
         with torch.no_grad():
             z = self.draw_latents(x)
         return self.second.losses(z)
 
-    def sample_latents(self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+    def sample_latents(
+        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
         """z ~ N(G2(u), v2 I), u ~ N(0, I): (n, D)."""
         z = self.second.decode(self.second.sample_latents(n, temperature, generator))
         scale = (0.5 * self.second.reconstruction.log_variance).exp()

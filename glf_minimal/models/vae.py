@@ -1,4 +1,4 @@
-"""Variational auto-encoders: with a Gaussian or a flow prior, with a Gaussian or a flow posterior."""
+"""Variational auto-encoders: prior and posterior are each a Gaussian or a flow."""
 
 import torch
 from torch import Tensor, nn
@@ -9,17 +9,18 @@ from glf_minimal.models.priors import StandardNormal
 
 
 class VAE(LatentModel):
-    """A variational auto-encoder (Kingma & Welling, arXiv:1312.6114), its prior and posterior perhaps with a flow.
+    """A variational auto-encoder (Kingma & Welling, arXiv:1312.6114), its prior and posterior
+    perhaps with a flow.
 
         -ELBO = beta * recon + KL,   KL = E_q[-log p(z)] - H[q(z|x)] = nll - entropy
 
-    The posterior is u ~ N(mean(x), diag(var(x))); then z = u, or z = f^-1(u) with a posterior flow f (latents ->
-    noise, like every flow here), whose entropy is that of u plus E log |det dz/du|. The prior p(z) is N(0, I) or a
-    flow. With a flow prior, -ELBO is GLF's objective without the stop-gradient, minus the entropy (slide deck, "VAEs
-    with Flow Prior").
+    The posterior is u ~ N(mean(x), diag(var(x))); then z = u, or z = f^-1(u) with a posterior flow
+    f (latents -> noise, like every flow here), whose entropy is that of u plus E log |det dz/du|.
+    The prior p(z) is N(0, I) or a flow. With a flow prior, -ELBO is GLF's objective without the
+    stop-gradient, minus the entropy (slide deck, "VAEs with Flow Prior").
 
-    The decoder is Gaussian for ``reconstruction="mse"`` (of fixed variance 1 / (2 beta)) and "gaussian" (of learned
-    variance; leave beta at 1), Bernoulli for "bce".
+    The decoder is Gaussian for ``reconstruction="mse"`` (of fixed variance 1 / (2 beta)) and
+    "gaussian" (of learned variance; leave beta at 1), Bernoulli for "bce".
 
     Args:
         encoder: any module, images (N, C, H, W) -> (N, 2 * latent_dim): means, then log-variances.
@@ -41,13 +42,15 @@ class VAE(LatentModel):
         posterior_flow: Flow | None = None,
         beta: float = 1.0,
         reconstruction: str | ReconstructionLoss = "mse",
-        flow_adam: Adam = Adam(),  # noqa: B008 (frozen)
+        flow_adam: Adam = Adam(),
     ):
         super().__init__(encoder, decoder, latent_dim, beta, reconstruction)
         self.prior = prior or StandardNormal(latent_dim)
         self.posterior_flow = posterior_flow
         flows = {"prior": prior, "posterior_flow": posterior_flow}
-        parts = self.auto_encoder() | {name: flow_adam for name, flow in flows.items() if flow is not None}
+        parts = self.auto_encoder() | {
+            name: flow_adam for name, flow in flows.items() if flow is not None
+        }
         self.stages = (Stage("joint", (Update(parts),)),)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,4 +91,10 @@ class VAE(LatentModel):
             nll = -self.prior.log_prob(z)
         recon, nll, entropy = self.reconstruction_loss(z, x), nll.mean(), entropy.mean()
         kl = nll - entropy
-        return {"loss": self.beta * recon + kl, "recon": recon, "kl": kl, "nll": nll, "entropy": entropy}
+        return {
+            "loss": self.beta * recon + kl,
+            "recon": recon,
+            "kl": kl,
+            "nll": nll,
+            "entropy": entropy,
+        }

@@ -1,8 +1,11 @@
-"""The reproduction: what is planned, what was published, and the tables and figures that the records give."""
+"""The reproduction: what is planned, what was published, and the tables and figures that the
+records give.
+"""
 
-from glf_minimal.reproduction.cells import cells
+from glf_minimal.reproduction.cells import make_cells
 from glf_minimal.reproduction.figures import FIGURES, draw
 from glf_minimal.reproduction.plan import EXPERIMENTS, get_experiment
+from glf_minimal.reproduction.records import read_records
 from glf_minimal.reproduction.report import TABLES, write_report
 from glf_minimal.reproduction.reproduce import is_recorded, reproduce
 
@@ -10,10 +13,11 @@ __all__ = [
     "EXPERIMENTS",
     "FIGURES",
     "TABLES",
-    "cells",
     "draw",
     "get_experiment",
     "is_recorded",
+    "make_cells",
+    "read_records",
     "reproduce",
     "write_report",
 ]

@@ -1,14 +1,16 @@
-"""Rows, cells and what is asked of them: a row with a seed is a cell, one training and its measurement."""
+"""Rows, cells and what is asked of them: a row with a seed is a cell, one training and its
+measurement.
+"""
 
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from glf_minimal.catalogue import get_recipe
 from glf_minimal.errors import RecipeError, hint
-from glf_minimal.evaluation import Protocol
-from glf_minimal.recipes import Recipe
-from glf_minimal.runs import FREE_SETTINGS
+from glf_minimal.evaluation.evaluate import Protocol
+from glf_minimal.recipes.catalogue import get_recipe
+from glf_minimal.recipes.recipe import Recipe
+from glf_minimal.training.folder import FREE_SETTINGS
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Experiment:
 class Cell:
     """One training and its measurement: a row with a seed.
 
-    ``reduced`` has the settings of a run that is smaller than the row's, such as {"train.epochs": 20}.
+    ``reduced`` has the settings of a run that is smaller than the row's, such as {"train.epochs":
+    20}.
     """
 
     experiment: Experiment
@@ -90,7 +93,9 @@ class Cell:
 
     def record(self, results: Path) -> Path:
         """The path of its record."""
-        return results / self.experiment.folder / self.data / self.row.name / f"seed-{self.seed}.json"
+        return (
+            results / self.experiment.folder / self.data / self.row.name / f"seed-{self.seed}.json"
+        )
 
     def extras(self, results: Path) -> dict[str, Path]:
         """The extras that it is to have, by name, and their paths."""
@@ -100,17 +105,23 @@ class Cell:
     def run(self, runs: Path) -> Path:
         """The folder of its training; cells that differ only in their measurement share it."""
         named = {name: value for name, value in self.changes.items() if name not in FREE_SETTINGS}
-        parts = [f"{name.split('.')[1].replace('_', '-')}-{_short(value)}" for name, value in named.items()]
+        parts = [
+            f"{name.split('.')[1].replace('_', '-')}-{_short(value)}"
+            for name, value in named.items()
+        ]
         return runs / "-".join([self.row.recipe, *parts])
 
 
 def differing(recorded: dict, wanted: dict) -> dict[str, tuple]:
-    """The settings that differ, seed and what changes no number aside: by name, as recorded and as wanted.
+    """The settings that differ, seed and what changes no number aside: by name, as recorded and as
+    wanted.
 
     Compared as JSON has them; a setting that one of them does not know is None there.
     """
     recorded, wanted = json.loads(json.dumps([recorded, wanted]))
-    names = {f"{group}.{key}" for side in (recorded, wanted) for group in side for key in side[group]}
+    names = {
+        f"{group}.{key}" for side in (recorded, wanted) for group in side for key in side[group]
+    }
     differences = {}
     for name in sorted(names - {*FREE_SETTINGS, "train.seed"}):
         group, key = name.split(".")
@@ -120,26 +131,30 @@ def differing(recorded: dict, wanted: dict) -> dict[str, tuple]:
     return differences
 
 
-def cells(
+def make_cells(
     experiment: Experiment,
     data: list[str] | None = None,
     rows: list[str] | None = None,
     seeds: int | None = None,
     reduced: dict | None = None,
 ) -> list[Cell]:
-    """All cells of an experiment, or of some of its data sets and rows; the first seed of every row comes first.
+    """All cells of an experiment, or of some of its data sets and rows; the first seed of every row
+    comes first.
 
     Real images know no seed of a training, so their rows have one cell.
 
     Raises:
-        RecipeError: the experiment has no such data set or row, a recipe has no setting of ``reduced``, or ``seeds`` is
-            below 1.
+        RecipeError: the experiment has no such data set or row, a recipe has no setting of
+            ``reduced``, or ``seeds`` is below 1.
     """
     if seeds is not None and seeds < 1:
         raise RecipeError(f"seeds: expected at least 1, got {seeds}")
     for name in {"train.seed", "data.name"} & (reduced or {}).keys():
         raise RecipeError(f"{name}: a row has its own; give --seeds or --dataset")
-    sets = [known(name, experiment.rows, f"data set of {experiment.name}") for name in data or experiment.rows]
+    sets = [
+        known(name, experiment.rows, f"data set of {experiment.name}")
+        for name in data or experiment.rows
+    ]
     names = {row.name: None for name in sets for row in experiment.rows[name]}
     chosen = [known(name, names, f"row of {experiment.name}") for name in rows or names]
     found = [
@@ -155,7 +170,9 @@ def cells(
 
 
 def _short(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else json.dumps(value).strip('"').replace("/", "-")
+    return (
+        f"{value:g}" if isinstance(value, float) else json.dumps(value).strip('"').replace("/", "-")
+    )
 
 
 def known(name: str, names: dict, kind: str) -> str:

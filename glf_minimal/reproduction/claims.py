@@ -28,7 +28,8 @@ class Claim:
 ALL, HALF = "in every comparison", "in at least half of them"
 CLAIMS = (
     Claim(
-        "On MNIST and Fashion-MNIST GLF's samples are better than those of the other models without a perceptual loss",
+        "On MNIST and Fashion-MNIST GLF's samples are better than those of the other models "
+        "without a perceptual loss",
         "paper, Table 1‡",
         f"its FCD is lower {ALL}; partly: {HALF}",
         rules.best_samples_on_grey,
@@ -36,14 +37,16 @@ CLAIMS = (
     Claim(
         "GLF converges faster than VAEs with a flow prior and two-stage models",
         "paper",
-        "it reaches their best FCD at least a tenth sooner, by epochs and, where both were timed on one machine, by "
+        "it reaches their best FCD at least a tenth sooner, by epochs and, where both were timed "
+        "on one machine, by "
         f"seconds, {ALL}; between snapshots by a straight line; partly: {HALF}",
         rules.faster_convergence,
     ),
     Claim(
         "One stage is enough: nothing is lost by training flow and auto-encoder together",
         "paper",
-        "FCD is not above FlowAE's, its two-stage twin, at as many epochs in all, of which the twin's auto-encoder has "
+        "FCD is not above FlowAE's, its two-stage twin, at as many epochs in all, of which the "
+        "twin's auto-encoder has "
         f"half, {ALL}; partly: {HALF}",
         rules.single_stage,
     ),
@@ -56,15 +59,18 @@ CLAIMS = (
     Claim(
         "At β = 1, without the stop-gradient the latents collapse, with it they do not",
         "paper",
-        "without it the NLL falls by more than 20 nats, test error and FCD rise by more than 20 %, or the training "
+        "without it the NLL falls by more than 20 nats, test error and FCD rise by more than 20 "
+        "%, or the training "
         f"diverges, and with it does not; partly: {HALF}",
         rules.stop_gradient,
     ),
     Claim(
         "A VAE with a flow prior approaches GLF as β grows",
         "paper, Fig. 3; slide deck",
-        "each larger β brings test error and FCD nearer to GLF's, or leaves them no further away than seeds of GLF are "
-        f"(two standard deviations, if there are seeds; they need not arrive), in ablation and Fig. 3; partly: {HALF}",
+        "each larger β brings test error and FCD nearer to GLF's, or leaves them no further away "
+        "than seeds of GLF are "
+        "(two standard deviations, if there are seeds; they need not arrive), in ablation and "
+        f"Fig. 3; partly: {HALF}",
         rules.towards_glf,
     ),
     Claim(
@@ -82,7 +88,8 @@ CLAIMS = (
     Claim(
         "VAE samples have variety but lack clarity, AAE samples are clearer but lack variety",
         "FlowAE report",
-        "precision of the AAE's samples is higher than that of the VAE's, and recall lower; partly: one of the two",
+        "precision of the AAE's samples is higher than that of the VAE's, and recall lower; "
+        "partly: one of the two",
         rules.clear_or_varied,
     ),
     Claim(
@@ -92,7 +99,8 @@ CLAIMS = (
         rules.compact_clusters,
     ),
     Claim(
-        "On CIFAR-10 and CelebA GLF's samples are better than those of the other models without a perceptual loss",
+        "On CIFAR-10 and CelebA GLF's samples are better than those of the other models without "
+        "a perceptual loss",
         "paper, Table 1‡",
         f"its FCD is lower {ALL}; partly: {HALF}",
         lambda results: rules.best_samples(results, plan.COLOUR),
@@ -100,28 +108,34 @@ CLAIMS = (
     Claim(
         "A perceptual loss makes the samples much better",
         "paper, Table 1‡ and Fig. 5",
-        f"FCD (with VGG16, else SqueezeNet) is lower by 20 % or more than with squared error {ALL}; partly: {HALF}",
+        "FCD (with VGG16, else SqueezeNet) is lower by 20 % or more than with squared error "
+        f"{ALL}; partly: {HALF}",
         rules.perceptual,
     ),
     Claim(
         "With a perceptual loss GLF's samples are better than GLANN's",
         "paper, Table 1‡",
         f"its FCD is lower {ALL}; partly: {HALF}",
-        lambda results: rules.best_samples(results, plan.PAPER_DATA, "glf-perceptual", ("glann-perceptual",)),
+        lambda results: rules.best_samples(
+            results, plan.PAPER_DATA, "glf-perceptual", ("glann-perceptual",)
+        ),
     ),
     Claim(
         "GLF's samples are competitive with GANs",
         "paper, abstract",
         "FID is not above that of GANs under the same protocol",
         lambda results: rules.Judgement(
-            rules.NOT_TESTED, "No GAN is trained here, and the paper's benchmark of GANs is not in the sources."
+            rules.NOT_TESTED,
+            "No GAN is trained here, and the paper's benchmark of GANs is not in the sources.",
         ),
     ),
     Claim(
         "The reconstruction of regularized GLF with β = 1 and with β = 10 diverges on CIFAR-10",
         "paper, caption of Fig. 4",
-        "it ends as no finite number, or with more than twice GLF's error on test images (on those of the training "
-        "batch norm hides a part of it), in both; partly: in one; a reduced training might still have done so later",
+        "it ends as no finite number, or with more than twice GLF's error on test images (on "
+        "those of the training "
+        "batch norm hides a part of it), in both; partly: in one; a reduced training might still "
+        "have done so later",
         rules.divergence,
     ),
 )
@@ -130,7 +144,10 @@ CLAIMS = (
 def claims(results: str | Path) -> Table:
     """Every claim with its verdict."""
     judged = [(claim, claim.judge(results)) for claim in CLAIMS]
-    lines = [[claim.text, claim.source, found.met or "–", f"**{found.verdict}**"] for claim, found in judged]
+    lines = [
+        [claim.text, claim.source, found.met or "–", f"**{found.verdict}**"]
+        for claim, found in judged
+    ]
     return Table(["claim", "source", "comparisons met", "verdict"], lines, left=4)
 
 
@@ -140,6 +157,10 @@ def evidence(results: str | Path) -> Text:
     for claim in CLAIMS:
         verdict, numbers, met = claim.judge(results)
         count = f" (comparisons met: {met})" if met else ""
-        parts = [f"**{verdict}**{count}.", *([numbers] if numbers else []), f"*Supported if:* {claim.rule}."]
+        parts = [
+            f"**{verdict}**{count}.",
+            *([numbers] if numbers else []),
+            f"*Supported if:* {claim.rule}.",
+        ]
         entries.append(f"{claim.text} ({claim.source})\n: {' '.join(parts)}\n")
     return Text("\n".join(entries))

@@ -6,16 +6,18 @@ from textwrap import fill
 
 import torch
 
+from glf_minimal.files import read_csv
 from glf_minimal.plotting import COLOURS, latent_map, panels, training_curves, use_style
 from glf_minimal.reproduction import plan
 from glf_minimal.reproduction.cells import Experiment
 from glf_minimal.reproduction.diagrams import model_diagram
 from glf_minimal.reproduction.recorded import nearest_distances, read_rows
-from glf_minimal.storage import read_csv
 
 
 def samples(results: str | Path, experiment: Experiment, sets: tuple[str, ...]):
-    """Samples of the first seed of every row on these data sets: the first of the 64 that lie beside its record."""
+    """Samples of the first seed of every row on these data sets: the first of the 64 that lie
+    beside its record.
+    """
     from matplotlib.image import imread
 
     pictures = {}
@@ -23,7 +25,9 @@ def samples(results: str | Path, experiment: Experiment, sets: tuple[str, ...]):
         for name, row in read_rows(results, experiment, data).items():
             folder = Path(results) / experiment.folder / data / name
             paths = [folder / f"seed-{record['seed']}.png" for record in row.records]
-            if drawn := [path for path in paths if path.exists()]:  # real images and diverged runs have none
+            if drawn := [
+                path for path in paths if path.exists()
+            ]:  # real images and diverged runs have none
                 pictures[f"{row.title}, {data}" if len(sets) > 1 else row.title] = imread(drawn[0])
     if not pictures:
         return _empty(experiment)
@@ -38,14 +42,20 @@ def samples(results: str | Path, experiment: Experiment, sets: tuple[str, ...]):
 
 
 def slide_deck_curves(results: str | Path):
-    """Reconstruction, and KL or NLL, of the slide deck's models over their epochs; the first seed."""
+    """Reconstruction, and KL or NLL, of the slide deck's models over epochs; the first seed."""
     rows = list(read_rows(results, plan.SLIDE_DECK, "mnist").values())[:4]
-    histories = {row.title: row.records[0]["history"] for row in rows if row and row.records[0]["history"]}
-    return training_curves(histories, ["recon", "kl", "nll"]) if histories else _empty(plan.SLIDE_DECK)
+    histories = {
+        row.title: row.records[0]["history"] for row in rows if row and row.records[0]["history"]
+    }
+    return (
+        training_curves(histories, ["recon", "kl", "nll"]) if histories else _empty(plan.SLIDE_DECK)
+    )
 
 
 def flowae_report_curves(results: str | Path):
-    """The second stages of the report's two-stage models: the flow's NLL, the losses of the two GANs; every seed."""
+    """The second stages of the report's two-stage models: the flow's NLL, the losses of the two
+    GANs; every seed.
+    """
     rows = read_rows(results, plan.FLOWAE_REPORT, "mnist")
     if not any(rows.values()):
         return _empty(plan.FLOWAE_REPORT)
@@ -66,29 +76,49 @@ def flowae_report_curves(results: str | Path):
 
 
 def flowae_report_tsne(results: str | Path):
-    """t-SNE maps of the test latents of a VAE and of FlowAE's auto-encoder, coloured by digit; the first seed."""
+    """t-SNE maps of the test latents of a VAE and of FlowAE's auto-encoder, coloured by digit; the
+    first seed.
+    """
     folder = Path(results) / plan.FLOWAE_REPORT.folder / "mnist"
-    maps = {row: path for row in ("vae", "flowae") if (path := folder / row / "seed-0-map.csv").exists()}
+    maps = {
+        row: path for row in ("vae", "flowae") if (path := folder / row / "seed-0-map.csv").exists()
+    }
     if not maps:
         return _empty(plan.FLOWAE_REPORT)
-    points = {{"vae": "VAE", "flowae": "auto-encoder"}[row]: read_csv(path) for row, path in maps.items()}
-    vectors = {title: torch.tensor([[point["x"], point["y"]] for point in rows]) for title, rows in points.items()}
-    return latent_map(vectors, {t: torch.tensor([point["label"] for point in rows]) for t, rows in points.items()})
+    points = {
+        {"vae": "VAE", "flowae": "auto-encoder"}[row]: read_csv(path) for row, path in maps.items()
+    }
+    vectors = {
+        title: torch.tensor([[point["x"], point["y"]] for point in rows])
+        for title, rows in points.items()
+    }
+    return latent_map(
+        vectors, {t: torch.tensor([point["label"] for point in rows]) for t, rows in points.items()}
+    )
 
 
 def convergence(results: str | Path, data: str):
-    """FCD over epochs and, on one machine, over seconds; a line a seed, two-stage models from the second stage on."""
+    """FCD over epochs and, on one machine, over seconds; a line a seed, two-stage models from the
+    second stage on.
+    """
     rows = read_rows(results, plan.CONVERGENCE, data).values()
     if not any(row.curves for row in rows):
         return _empty(plan.CONVERGENCE)
-    machines = {frozenset(row.machines) for row in rows if row.clock}  # seconds of two machines do not compare
+    machines = {
+        frozenset(row.machines) for row in rows if row.clock
+    }  # seconds of two machines do not compare
     figure, axes = panels(2 if len(machines) == 1 else 1, width=4.6, height=3.4)
     for axis, x in zip(axes, ("epochs", "seconds of training"), strict=False):
         for colour, row in zip(COLOURS, rows, strict=False):
             key = "epoch" if x == "epochs" else row.clock
             for place, curve in enumerate(row.curves if key else []):
                 points = [(point[key], point["fcd"]) for point in curve]
-                axis.plot(*zip(*points, strict=True), ".-", color=colour, label=row.title if place == 0 else None)
+                axis.plot(
+                    *zip(*points, strict=True),
+                    ".-",
+                    color=colour,
+                    label=row.title if place == 0 else None,
+                )
         axis.set(xlabel=x, ylabel="FCD")
         axis.xaxis.get_major_locator().set_params(integer=True)
         _logarithmic(axis)
@@ -99,11 +129,15 @@ def convergence(results: str | Path, data: str):
 def pictures_of_glf(results: str | Path, name: str, experiment: Experiment, share: float = 1.0):
     """A picture that lies beside the records of GLF in Table 1, of each data set that has one.
 
-    Shown is ``share`` of its columns: with all of them a picture of all data sets weighs too much for a page.
+    Shown is ``share`` of its columns: with all of them a picture of all data sets weighs too much
+    for a page.
     """
     from matplotlib.image import imread
 
-    places = {data: Path(results) / plan.TABLE_1.folder / data / "glf" / f"seed-0-{name}" for data in plan.TABLE_1.rows}
+    places = {
+        data: Path(results) / plan.TABLE_1.folder / data / "glf" / f"seed-0-{name}"
+        for data in plan.TABLE_1.rows
+    }
     found = {data: imread(path) for data, path in places.items() if path.exists()}
     if not found:
         return _empty(experiment)
@@ -118,21 +152,31 @@ def pictures_of_glf(results: str | Path, name: str, experiment: Experiment, shar
 
 
 def memorization(results: str | Path):
-    """How near samples of GLF, test images and their reconstructions come to the training set: shares of them."""
-    found = {data: distances for data in plan.TABLE_1.rows if (distances := nearest_distances(results, data))}
+    """How near samples of GLF, test images and their reconstructions come to the training set:
+    shares of them.
+    """
+    found = {
+        data: distances
+        for data in plan.TABLE_1.rows
+        if (distances := nearest_distances(results, data))
+    }
     if not found:
         return _empty(plan.TABLE_1)
     figure, axes = panels(len(found))
     for axis, (data, kinds) in zip(axes, found.items(), strict=True):
         for kind, distances in kinds.items():
             axis.ecdf(distances, label=kind)
-        axis.set(title=data, xlabel="distance to the nearest training image", ylabel="share of images")
+        axis.set(
+            title=data, xlabel="distance to the nearest training image", ylabel="share of images"
+        )
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
 def over_beta(results: str | Path, experiment: Experiment, terms: dict[str, str]):
-    """FCD, and loss terms (name: title), over the epochs of every row; the first seed. What diverged ends early."""
+    """FCD, and loss terms (name: title), over the epochs of every row; the first seed. What
+    diverged ends early.
+    """
     rows = [row for row in read_rows(results, experiment, "cifar10").values() if row]
     if not rows:
         return _empty(experiment)
@@ -140,9 +184,17 @@ def over_beta(results: str | Path, experiment: Experiment, terms: dict[str, str]
     for row, colour in zip(rows, COLOURS, strict=False):
         record = row.records[0]
         lines = [[(point["epoch"], point["fcd"]) for point in record.get("curve", [])]]
-        lines += [[(epoch["epoch"], epoch[term]) for epoch in record["history"] if term in epoch] for term in terms]
+        lines += [
+            [(epoch["epoch"], epoch[term]) for epoch in record["history"] if term in epoch]
+            for term in terms
+        ]
         for axis, points in zip(axes, lines, strict=True):
-            axis.plot(*zip(*points, strict=True) if points else ([], []), ".-", color=colour, label=row.title)
+            axis.plot(
+                *zip(*points, strict=True) if points else ([], []),
+                ".-",
+                color=colour,
+                label=row.title,
+            )
     for axis, title in zip(axes, ("FCD", *terms.values()), strict=True):
         axis.set(title=title, xlabel="epoch", ylabel="nats per image" if title != "FCD" else None)
         axis.xaxis.get_major_locator().set_params(integer=True)
@@ -154,18 +206,34 @@ def over_beta(results: str | Path, experiment: Experiment, terms: dict[str, str]
 def ablations(results: str | Path):
     """FCD of every row of the ablations, a panel a question."""
     recorded = read_rows(results, plan.ABLATIONS, "mnist")
-    run = {title: [row for row in rows if recorded[row.name]] for title, rows in plan.ABLATION_GROUPS.values()}
-    run = {title: rows for title, rows in run.items() if len(rows) > 1}  # something to compare with the base
+    run = {
+        title: [row for row in rows if recorded[row.name]]
+        for title, rows in plan.ABLATION_GROUPS.values()
+    }
+    run = {
+        title: rows for title, rows in run.items() if len(rows) > 1
+    }  # something to compare with the base
     if not run:
         return _empty(plan.ABLATIONS)
     figure, axes = panels(len(run), width=3.6, height=2.2)
     for axis, (title, rows) in zip(axes, run.items(), strict=True):
         values = [recorded[row.name].values("classifier", "fcd") for row in rows]
         for place, (row, distances) in enumerate(zip(rows, values, strict=True)):
-            axis.plot(distances, [place] * len(distances), "o", color=COLOURS[row.name == "base"], alpha=0.7)
+            axis.plot(
+                distances,
+                [place] * len(distances),
+                "o",
+                color=COLOURS[row.name == "base"],
+                alpha=0.7,
+            )
         axis.set_yticks(range(len(rows)), [row.title for row in rows], fontsize="small")
         known = [distance for distances in values for distance in distances] or [1.0]
-        axis.set(title=fill(title, 28), xlabel="FCD", xlim=(0, 1.1 * max(known)), ylim=(len(rows) - 0.5, -0.5))
+        axis.set(
+            title=fill(title, 28),
+            xlabel="FCD",
+            xlim=(0, 1.1 * max(known)),
+            ylim=(len(rows) - 0.5, -0.5),
+        )
         if max(known) > 20 * min(known):  # the largest would press the others together
             axis.set(xscale="log", xlim=(min(known) / 1.2, 1.2 * max(known)))
             axis.xaxis.set_major_formatter("{x:g}")
@@ -175,7 +243,11 @@ def ablations(results: str | Path):
 def _with_perceptual_loss(results: str | Path) -> tuple[str, ...]:
     """The data sets on which there is something to compare GLF's squared error with."""
     rows = {data: read_rows(results, plan.FIGURE_5, data) for data in plan.FIGURE_5.rows}
-    return tuple(data for data, found in rows.items() if any(row for name, row in found.items() if name != "glf"))
+    return tuple(
+        data
+        for data, found in rows.items()
+        if any(row for name, row in found.items() if name != "glf")
+    )
 
 
 def _logarithmic(axis) -> None:
@@ -201,18 +273,33 @@ FIGURES: dict[str, Callable] = {
     "flowae-report-samples": lambda results: samples(results, plan.FLOWAE_REPORT, ("mnist",)),
     "flowae-report-tsne": flowae_report_tsne,
     **{
-        f"table-1-samples-{data}": lambda results, data=data: samples(results, plan.TABLE_1, (data,))
+        f"table-1-samples-{data}": lambda results, data=data: samples(
+            results, plan.TABLE_1, (data,)
+        )
         for data in plan.TABLE_1.rows
     },
-    **{f"convergence-{data}": lambda results, data=data: convergence(results, data) for data in plan.CONVERGENCE.rows},
+    **{
+        f"convergence-{data}": lambda results, data=data: convergence(results, data)
+        for data in plan.CONVERGENCE.rows
+    },
     "ablations": ablations,
     "figure-1": lambda results: model_diagram(),
     "figure-2": lambda results: samples(results, plan.FIGURE_2, tuple(plan.FIGURE_2.rows)),
-    "figure-2-interpolation": lambda results: pictures_of_glf(results, "interpolation.png", plan.FIGURE_2),
-    "figure-3": lambda results: over_beta(results, plan.FIGURE_3, {"entropy": "entropy", "nll": "NLL"}),
-    "figure-4": lambda results: over_beta(results, plan.FIGURE_4, {"recon": "reconstruction", "nll": "NLL"}),
-    "same-noise": lambda results: pictures_of_glf(results, "same-noise.png", plan.TABLE_1, share=2 / 3),
-    "neighbours": lambda results: pictures_of_glf(results, "neighbours.png", plan.TABLE_1, share=2 / 3),
+    "figure-2-interpolation": lambda results: pictures_of_glf(
+        results, "interpolation.png", plan.FIGURE_2
+    ),
+    "figure-3": lambda results: over_beta(
+        results, plan.FIGURE_3, {"entropy": "entropy", "nll": "NLL"}
+    ),
+    "figure-4": lambda results: over_beta(
+        results, plan.FIGURE_4, {"recon": "reconstruction", "nll": "NLL"}
+    ),
+    "same-noise": lambda results: pictures_of_glf(
+        results, "same-noise.png", plan.TABLE_1, share=2 / 3
+    ),
+    "neighbours": lambda results: pictures_of_glf(
+        results, "neighbours.png", plan.TABLE_1, share=2 / 3
+    ),
     "memorization": memorization,
     "figure-5": lambda results: samples(results, plan.FIGURE_5, _with_perceptual_loss(results)),
 }

@@ -1,8 +1,10 @@
-"""What is to be reproduced, as data: each experiment's rows on each data set, with recipe, changes and protocol."""
+"""What is to be reproduced, as data: each experiment's rows on each data set, with recipe, changes
+and protocol.
+"""
 
 from dataclasses import replace
 
-from glf_minimal.catalogue import PAPER_DATA, SYSTEMS
+from glf_minimal.recipes.catalogue import PAPER_DATA, SYSTEMS
 from glf_minimal.reproduction.cells import Experiment, Row, known
 
 _SLIDES = "-slides-mnist"
@@ -46,7 +48,9 @@ CONVERGING = ("glf", "vae-flow-prior", "flowae", "two-stage-vae", "vae")
 
 def _table_1(data: str) -> tuple[Row, ...]:
     def row(system: str, title: str, needs: str = "") -> Row:
-        return Row(system, title, f"{system}-{data}", _CURVES if system in CONVERGING else {}, needs=needs)
+        return Row(
+            system, title, f"{system}-{data}", _CURVES if system in CONVERGING else {}, needs=needs
+        )
 
     def squeezed(name: str, title: str, system: str) -> Row:
         """In place of VGG16's features, where its weights cannot be had: a deviation."""
@@ -54,7 +58,11 @@ def _table_1(data: str) -> tuple[Row, ...]:
         return Row(name, title, f"{system}-{data}", changes, needs="the SqueezeNet weights")
 
     vgg = "the VGG16 weights"
-    extras = ("neighbours.png", "same-noise.png", *(["interpolation.png"] if data == "celeba" else []))  # for Fig. 2
+    extras = (
+        "neighbours.png",
+        "same-noise.png",
+        *(["interpolation.png"] if data == "celeba" else []),
+    )  # for Fig. 2
     return (
         row("vae", "VAE"),
         row("wae-gan", "WAE-GAN"),
@@ -86,8 +94,8 @@ CONVERGENCE = Experiment(
     records=TABLE_1.name,
 )
 
-# Of Figs. 3 and 4: 1 and 10 from the caption of Fig. 4, 400 the default of the authors' code, 100 second-hand, 50 from
-# memory.
+# Of Figs. 3 and 4: 1 and 10 from the caption of Fig. 4, 400 the default of the authors' code, 100
+# second-hand, 50 from memory.
 BETAS = (1, 10, 50, 100, 400)
 
 
@@ -96,7 +104,9 @@ def _over(rows: Row, setting: str, weights: tuple[int, ...], own: int = 1) -> tu
 
     def at(weight: int) -> Row:
         changes = rows.changes | ({f"model.{setting}": float(weight)} if weight != own else {})
-        return replace(rows, name=f"{rows.name}-{weight}", title=f"{rows.title} = {weight}", changes=changes)
+        return replace(
+            rows, name=f"{rows.name}-{weight}", title=f"{rows.title} = {weight}", changes=changes
+        )
 
     return tuple(map(at, weights))
 
@@ -120,7 +130,8 @@ FIGURE_4 = Experiment(
 )
 FIGURE_2 = Experiment(
     "figure-2",
-    "Figure 2 of the paper: samples of GLF on four data sets, and what lies between two noises on CelebA",
+    "Figure 2 of the paper: samples of GLF on four data sets, and what lies between two noises "
+    "on CelebA",
     {data: tuple(row for row in rows if row.name == "glf") for data, rows in TABLE_1.rows.items()},
     records=TABLE_1.name,
 )
@@ -139,7 +150,9 @@ _SMALL_PRIOR = Row("vae-flow-prior-beta", "VAE, flow prior, β", "vae-flow-prior
 _BASE = Row("base", "as in the authors' code", _SMALL)
 
 
-def _ablation(name: str, title: str, changes: dict | None = None, recipe: str = _SMALL, **protocol: float) -> Row:
+def _ablation(
+    name: str, title: str, changes: dict | None = None, recipe: str = _SMALL, **protocol: float
+) -> Row:
     return Row(name, title, recipe, changes or {}, protocol)
 
 
@@ -163,7 +176,12 @@ ABLATION_GROUPS: dict[str, tuple[str, tuple[Row, ...]]] = {
     "wae-gan": (
         "λ, the weight of the critic in a WAE-GAN",
         (
-            *_over(Row("wae-gan", "WAE-GAN, λ", "wae-gan-small-mnist"), "penalty_weight", (1, 10, 100, 1000), own=10),
+            *_over(
+                Row("wae-gan", "WAE-GAN, λ", "wae-gan-small-mnist"),
+                "penalty_weight",
+                (1, 10, 100, 1000),
+                own=10,
+            ),
             replace(_BASE, title="GLF (base)"),
         ),
     ),
@@ -173,7 +191,9 @@ ABLATION_GROUPS: dict[str, tuple[str, tuple[Row, ...]]] = {
             replace(_BASE, title="both (base)"),
             _ablation("no-batch-norm", "without batch norm", {"flow.batch_norm": False}),
             _ablation("no-small-init", "without the initialization", {"flow.small_init": False}),
-            _ablation("neither", "without either", {"flow.batch_norm": False, "flow.small_init": False}),
+            _ablation(
+                "neither", "without either", {"flow.batch_norm": False, "flow.small_init": False}
+            ),
         ),
     ),
     "coupling": (
@@ -181,7 +201,12 @@ ABLATION_GROUPS: dict[str, tuple[str, tuple[Row, ...]]] = {
         (
             replace(_BASE, title="two-sided, 4 blocks (base)"),
             _ablation("one-sided-4", "one-sided, 4 blocks", recipe="glf-one-sided-small-mnist"),
-            _ablation("one-sided-8", "one-sided, 8 blocks", {"flow.blocks": 8}, "glf-one-sided-small-mnist"),
+            _ablation(
+                "one-sided-8",
+                "one-sided, 8 blocks",
+                {"flow.blocks": 8},
+                "glf-one-sided-small-mnist",
+            ),
         ),
     ),
     "blocks": (
@@ -199,7 +224,12 @@ ABLATION_GROUPS: dict[str, tuple[str, tuple[Row, ...]]] = {
             replace(_BASE, title="eval mode, not stretched (base)"),
             _ablation("train-mode", "train mode", train_mode=True),
             _ablation("stretch", "stretched", stretch=True),
-            _ablation("train-mode-stretch", "train mode, stretched (authors' code)", train_mode=True, stretch=True),
+            _ablation(
+                "train-mode-stretch",
+                "train mode, stretched (authors' code)",
+                train_mode=True,
+                stretch=True,
+            ),
         ),
     ),
     "reconstruction": (
@@ -220,7 +250,10 @@ ABLATION_GROUPS: dict[str, tuple[str, tuple[Row, ...]]] = {
     "temperature": (
         "The scale of the noise",
         (
-            *(_ablation(f"temperature-{t}", f"temperature {t}", temperature=t) for t in (0.5, 0.7, 0.85)),
+            *(
+                _ablation(f"temperature-{t}", f"temperature {t}", temperature=t)
+                for t in (0.5, 0.7, 0.85)
+            ),
             replace(_BASE, title="temperature 1 (base)"),
             _ablation("temperature-1.15", "temperature 1.15", temperature=1.15),
         ),
@@ -228,16 +261,27 @@ ABLATION_GROUPS: dict[str, tuple[str, tuple[Row, ...]]] = {
     "latent-dim": (
         "The length of the latents",
         (
-            *(_ablation(f"latent-dim-{dim}", f"D = {dim}", {"networks.latent_dim": dim}) for dim in (4, 8)),
+            *(
+                _ablation(f"latent-dim-{dim}", f"D = {dim}", {"networks.latent_dim": dim})
+                for dim in (4, 8)
+            ),
             replace(_BASE, title="D = 16 (base)"),
-            *(_ablation(f"latent-dim-{dim}", f"D = {dim}", {"networks.latent_dim": dim}) for dim in (32, 64)),
+            *(
+                _ablation(f"latent-dim-{dim}", f"D = {dim}", {"networks.latent_dim": dim})
+                for dim in (32, 64)
+            ),
         ),
     ),
 }
 ABLATIONS = Experiment(
     "ablations",
-    "What matters: β, the form of the flow, how samples are drawn; MNIST, half-width networks, six epochs",
-    {"mnist": tuple({row.name: row for _, rows in ABLATION_GROUPS.values() for row in rows}.values())},
+    "What matters: β, the form of the flow, how samples are drawn; MNIST, half-width networks, "
+    "six epochs",
+    {
+        "mnist": tuple(
+            {row.name: row for _, rows in ABLATION_GROUPS.values() for row in rows}.values()
+        )
+    },
 )
 
 FIRST_RANKING = Experiment(

@@ -1,4 +1,4 @@
-"""What others published: the numbers of the paper and its companions, each with where it was read."""
+"""What others published: numbers of the paper and its companions, and where each was read."""
 
 from dataclasses import dataclass
 
@@ -47,7 +47,9 @@ TABLE_1: dict[str, dict[str, Published]] = {
 } | {
     "glf": {
         data: Published(value, RECALLED, sd)
-        for data, value, sd in zip(_TABLE_1_DATA, (8.2, 21.3, 88.3, 53.2), (0.1, 0.2, 0.4, 0.2), strict=True)
+        for data, value, sd in zip(
+            _TABLE_1_DATA, (8.2, 21.3, 88.3, 53.2), (0.1, 0.2, 0.4, 0.2), strict=True
+        )
     },
     "glf-perceptual": {
         "mnist": Published(5.8, SECOND_HAND),

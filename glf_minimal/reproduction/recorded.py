@@ -8,18 +8,18 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-from glf_minimal.evaluation import Protocol
-from glf_minimal.records import read_records
+from glf_minimal.evaluation.evaluate import Protocol
+from glf_minimal.files import read_csv
 from glf_minimal.reproduction import plan
 from glf_minimal.reproduction.cells import Experiment, Row, differing
-from glf_minimal.storage import read_csv
+from glf_minimal.reproduction.records import read_records
 
 NOT_RUN = "not run"
 
 
 @dataclass(frozen=True)
 class RecordedRow:
-    """A row of an experiment with its records, one a seed, all of the same settings; perhaps none."""
+    """A row of an experiment with its records, one a seed, all of the same settings, if any."""
 
     experiment: Experiment
     row: Row
@@ -49,7 +49,9 @@ class RecordedRow:
 
     def of_seeds(self, seeds: set[int]) -> "RecordedRow":
         """The same row with the records of these seeds alone."""
-        return replace(self, records=tuple(record for record in self.records if record["seed"] in seeds))
+        return replace(
+            self, records=tuple(record for record in self.records if record["seed"] in seeds)
+        )
 
     @property
     def reductions(self) -> dict[str, tuple]:
@@ -59,7 +61,9 @@ class RecordedRow:
     def values(self, group: str, name: str) -> list[float]:
         """A metric of every seed; empty where it was not measured."""
         groups = [record["metrics"].get(group) for record in self.records]
-        return [measures[name] for measures in groups if isinstance(measures, dict) and name in measures]
+        return [
+            measures[name] for measures in groups if isinstance(measures, dict) and name in measures
+        ]
 
     def mean(self, group: str, name: str) -> float | None:
         """Mean over seeds of a metric, None where it was not measured."""
@@ -82,45 +86,70 @@ class RecordedRow:
     def hardware(self) -> str:
         """ "CPU", "GPU" or "CPU and GPU"."""
         made = [record["training"] for record in self.records]
-        names = [h["hardware"] for training in made for h in (training, *training.get("resumed_with", []))]
+        names = [
+            h["hardware"]
+            for training in made
+            for h in (training, *training.get("resumed_with", []))
+        ]
         return " and ".join(sorted({"CPU" if " thread" in name else "GPU" for name in names}))
 
     @property
     def machines(self) -> set[tuple]:
         """What its trainings ran on, as far as their records tell machines apart."""
         made = [record["training"] for record in self.records]
-        return {(training["hardware"], training.get("versions", {}).get("torch")) for training in made}
+        return {
+            (training["hardware"], training.get("versions", {}).get("torch")) for training in made
+        }
 
     @property
     def images(self) -> set[tuple]:
         """Digests of what its trainings saw and of what they were measured on."""
         measured = [record.get("evaluation", {}).get("reference_sha256") for record in self.records]
-        return {(r["training"].get("data_sha256"), digest) for r, digest in zip(self.records, measured, strict=True)}
+        return {
+            (r["training"].get("data_sha256"), digest)
+            for r, digest in zip(self.records, measured, strict=True)
+        }
 
     @property
     def clock(self) -> str:
-        """Which of the times of its trainings to compare: that of the CPU where they ran on one, as it may have done
-        other work, too. "" where none compares."""
+        """Which of the times of its trainings to compare: that of the CPU where they ran on one, as
+        it may have done other work, too. "" where none compares.
+        """
         clock = {"CPU": "cpu_seconds", "GPU": "seconds"}.get(self.hardware, "")
-        whole = bool(self.finished) and not self.row.real and all(clock in r["training"] for r in self.finished)
+        whole = (
+            bool(self.finished)
+            and not self.row.real
+            and all(clock in r["training"] for r in self.finished)
+        )
         return clock if whole else ""
 
     @property
     def seconds(self) -> float | None:
         """Mean seconds of a training, by ``clock``; None where they do not compare."""
-        return statistics.mean(record["training"][self.clock] for record in self.finished) if self.clock else None
+        return (
+            statistics.mean(record["training"][self.clock] for record in self.finished)
+            if self.clock
+            else None
+        )
 
     @property
     def extent(self) -> str:
-        """How much was run: "15 epochs, 3 seeds, CPU"; a run with less than the row's settings is called reduced."""
+        """How much was run: "15 epochs, 3 seeds, CPU"; a run with less than the row's settings is
+        called reduced.
+        """
         if not self.records:
             return NOT_RUN
         if self.row.real:
             return "–"
         less = self.reductions
-        done, planned = less.pop("train.epochs", (self.records[0]["settings"]["train"]["epochs"],) * 2)
+        done, planned = less.pop(
+            "train.epochs", (self.records[0]["settings"]["train"]["epochs"],) * 2
+        )
         parts = [f"{done} of {planned} epochs" if done != planned else f"{done} epochs"]
-        parts += [f"{name} {value}" + ("" if full is None else f", not {full}") for name, (value, full) in less.items()]
+        parts += [
+            f"{name} {value}" + ("" if full is None else f", not {full}")
+            for name, (value, full) in less.items()
+        ]
         number, planned_seeds = len(self.records), self.experiment.seeds
         of = f" of {planned_seeds}" if number < planned_seeds else ""
         parts.append(f"{number} seed{'s' if number > 1 else ''}{of}")
@@ -133,7 +162,9 @@ class RecordedRow:
     def options(self) -> str:
         """The options of ``glf reproduce`` that make a reduced run; empty for a full one."""
         less = sorted(self.reductions.items())
-        settings = [part for name, (value, _) in less for part in ("--set", f"{name}={json.dumps(value)}")]
+        settings = [
+            part for name, (value, _) in less for part in ("--set", f"{name}={json.dumps(value)}")
+        ]
         return shlex.join([*settings, "--seeds", str(len(self.records))]) if less else ""
 
 
@@ -148,8 +179,9 @@ def reductions(record: dict, row: Row) -> dict[str, tuple]:
 def read_rows(results: str | Path, experiment: Experiment, data: str) -> dict[str, RecordedRow]:
     """Every row of an experiment, in the order of the plan, by name.
 
-    Where a row has records of different settings, those of the full run count, or else of the longest: runs of
-    different settings are not averaged. A record that was measured in another way than the row says does not count.
+    Where a row has records of different settings, those of the full run count, or else of the
+    longest: runs of different settings are not averaged. A record that was measured in another way
+    than the row says does not count.
 
     Raises:
         RunError: a record that is damaged.
@@ -158,7 +190,10 @@ def read_rows(results: str | Path, experiment: Experiment, data: str) -> dict[st
     if any((Path(results) / experiment.folder / data).glob("*/seed-*.json")):
         found = read_records(results, experiment.folder, data)
     planned = experiment.rows[data]
-    return {row.name: RecordedRow(experiment, row, _alike(found.get(row.name, []), row)) for row in planned}
+    return {
+        row.name: RecordedRow(experiment, row, _alike(found.get(row.name, []), row))
+        for row in planned
+    }
 
 
 def _alike(records: list[dict], row: Row) -> tuple[dict, ...]:
@@ -167,7 +202,9 @@ def _alike(records: list[dict], row: Row) -> tuple[dict, ...]:
     del protocol["binarize"]  # which follows from the settings
     for record in records:
         if all(record["protocol"].get(name, value) == value for name, value in protocol.items()):
-            groups.setdefault(json.dumps(reductions(record, row), sort_keys=True), []).append(record)
+            groups.setdefault(json.dumps(reductions(record, row), sort_keys=True), []).append(
+                record
+            )
 
     def rank(same: list[dict]) -> tuple:
         return not reductions(same[0], row), same[0]["settings"]["train"]["epochs"], len(same)
@@ -178,8 +215,8 @@ def _alike(records: list[dict], row: Row) -> tuple[dict, ...]:
 def common_seeds(rows: Iterable[RecordedRow]) -> set[int]:
     """The seeds that all of these rows have, of those that have any; real images have none.
 
-    A mean over other seeds differs even where the rows do not. A row some of whose trainings diverged does not take
-    the others all of their seeds.
+    A mean over other seeds differs even where the rows do not. A row some of whose trainings
+    diverged does not take the others all of their seeds.
     """
     trained = [row for row in rows if row.seeds and not row.row.real]
     trained.sort(key=lambda row: row.diverged > 0)
@@ -190,10 +227,12 @@ def common_seeds(rows: Iterable[RecordedRow]) -> set[int]:
 
 
 def first_at(level: float, curves: list[list[dict]], what: str = "epoch") -> float | None:
-    """When the FCD of learning curves first came down to a level, the mean; None where not all of them did.
+    """When the FCD of learning curves first came down to a level, the mean; None where not all of
+    them did.
 
-    A straight line between the points of a curve says when: else it would be decided by where the snapshots of each
-    model happen to lie. The first point has none before it and counts from where it is.
+    A straight line between the points of a curve says when: else it would be decided by where the
+    snapshots of each model happen to lie. The first point has none before it and counts from where
+    it is.
     """
     firsts = [_first_at(level, curve, what) for curve in curves]
     return None if not firsts or None in firsts else statistics.mean(firsts)
@@ -210,11 +249,15 @@ def _first_at(level: float, curve: list[dict], what: str) -> float | None:
 
 
 def nearest_distances(results: str | Path, data: str) -> dict[str, list[float]]:
-    """Distances to the nearest training image that lie beside GLF's first record in Table 1: by kind of image.
+    """Distances to the nearest training image that lie beside GLF's first record in Table 1: by
+    kind of image.
 
     Empty where it has none.
     """
-    path, distances = Path(results) / plan.TABLE_1.folder / data / "glf" / "seed-0-neighbours.csv", {}
+    path, distances = (
+        Path(results) / plan.TABLE_1.folder / data / "glf" / "seed-0-neighbours.csv",
+        {},
+    )
     for row in read_csv(path) if path.exists() else []:
         distances.setdefault(row["image"], []).append(row["distance"])
     return distances
@@ -224,14 +267,20 @@ def notes(rows: list[RecordedRow]) -> list[str]:
     """How much was run of which row; which diverged; which were not run, and why: sentences."""
     extents, lines, reasons = {}, [], {}
     for row in rows:
-        ends = [f"seed {r['seed']} {r['metrics']['classifier']}" for r in row.records if diverged(r)]
+        ends = [
+            f"seed {r['seed']} {r['metrics']['classifier']}" for r in row.records if diverged(r)
+        ]
         lines += [f"{row.row.title}: {'; '.join(ends)}."] if ends else []
         if not row:
-            reasons.setdefault(f"need {row.row.needs}" if row.row.needs else "not yet trained", []).append(row.title)
+            reasons.setdefault(
+                f"need {row.row.needs}" if row.row.needs else "not yet trained", []
+            ).append(row.title)
         elif not row.row.real:
             extents.setdefault(row.extent, []).append(row.row.title)
     whole = len(extents) == 1 and not reasons
-    run = [extent if whole else f"{extent} ({'; '.join(titles)})" for extent, titles in extents.items()]
+    run = [
+        extent if whole else f"{extent} ({'; '.join(titles)})" for extent, titles in extents.items()
+    ]
     not_run = [f"Not run ({reason}): {'; '.join(titles)}." for reason, titles in reasons.items()]
     return [*([f"Run: {'; '.join(run)}."] if run else []), *lines, *not_run]
 
@@ -244,23 +293,32 @@ def timing(rows: list[RecordedRow]) -> str:
             timed.setdefault(str(sorted(row.machines)), []).append(row.row.title)
     if not timed:
         return ""
-    older = " Older records have none." if any(r.finished and not r.row.real and not r.clock for r in rows) else ""
+    older = (
+        " Older records have none."
+        if any(r.finished and not r.row.real and not r.clock for r in rows)
+        else ""
+    )
     together = "".join(f" ({'; '.join(titles)})" for titles in timed.values())
     return (
-        "Seconds on a CPU are those that its cores worked on the training; those of two machines do not compare."
+        "Seconds on a CPU are those that its cores worked on the training; those of two machines "
+        "do not compare."
         f"{older} Timed on one machine, as far as the records tell:{together}."
     )
 
 
 def commands(rows: list[RecordedRow], experiment: Experiment, data: str) -> list[str]:
-    """What makes an experiment's records on a data set, in full and, where there are such, reduced."""
-    full = f"glf reproduce {experiment.name}{f' --dataset {data}' if len(experiment.rows) > 1 else ''}"
+    """What makes an experiment's records on a data set: in full and, if there are such, reduced."""
+    full = (
+        f"glf reproduce {experiment.name}{f' --dataset {data}' if len(experiment.rows) > 1 else ''}"
+    )
     reduced: dict[str, list[str]] = {}
     for row in rows:
         if row.options:
             reduced.setdefault(row.options, []).append(row.row.name)
     every, lines = [row.name for row in experiment.rows[data] if not row.real], [full]
-    for options, names in sorted(reduced.items()):  # settings of some rows, which others may not even have
+    for options, names in sorted(
+        reduced.items()
+    ):  # settings of some rows, which others may not even have
         chosen = "" if names == every else "".join(f" --rows {name}" for name in names)
         lines.append(f"{full}{chosen} {options}  # reduced, as above")
     return lines

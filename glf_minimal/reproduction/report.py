@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from glf_minimal.errors import RunError
+from glf_minimal.files import atomic, make_folder
 from glf_minimal.reproduction import tables
 from glf_minimal.reproduction.claims import claims, evidence
 from glf_minimal.reproduction.figures import FIGURES, draw
 from glf_minimal.reproduction.tables import Table, Text
-from glf_minimal.storage import atomic, make_folder
 
 TABLES: dict[str, Callable[[str | Path], Table | Text]] = {
     "claims": claims,
@@ -18,7 +18,8 @@ TABLES: dict[str, Callable[[str | Path], Table | Text]] = {
 
 
 def write_report(results: str | Path, out: str | Path) -> list[Path]:
-    """Write each table as ``<name>.md`` and each figure as ``<name>.png``; the same records give the same files.
+    """Write each table as ``<name>.md`` and each figure as ``<name>.png``; the same records give
+    the same files.
 
     Of figures that holds for one version of matplotlib, which they name.
 
@@ -28,9 +29,13 @@ def write_report(results: str | Path, out: str | Path) -> list[Path]:
     import matplotlib.pyplot as plt
 
     if not Path(results).is_dir():
-        raise RunError(f"{results} is not a folder; give the folder of the records, data/results of a checkout")
+        raise RunError(
+            f"{results} is not a folder; give the folder of the records, data/results of a checkout"
+        )
     out, paths = Path(out), []
-    texts = {name: table(results).markdown() for name, table in TABLES.items()}  # before anything is written
+    texts = {
+        name: table(results).markdown() for name, table in TABLES.items()
+    }  # before anything is written
     make_folder(out)
     for name, text in texts.items():
         with atomic(out / f"{name}.md") as temporary:

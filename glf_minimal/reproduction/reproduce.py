@@ -1,4 +1,4 @@
-"""Filling tables: train what is missing, measure it, record it; what is recorded is not done again."""
+"""Filling tables: train what is missing, measure it, record it; nothing recorded is redone."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -8,26 +8,28 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from glf_minimal.classifiers import classifier_digest
-from glf_minimal.config import pick_device
 from glf_minimal.errors import DivergenceError, GLFError, RunError
-from glf_minimal.experiments import train_recipe
-from glf_minimal.features import InceptionFeatures
-from glf_minimal.records import diverged_run, evaluate_run, read_record, write_record
+from glf_minimal.evaluation.classifier import classifier_digest
+from glf_minimal.evaluation.features import InceptionFeatures
+from glf_minimal.files import make_folder
+from glf_minimal.recipes.run import train_recipe
 from glf_minimal.reproduction.cells import Cell, differing
 from glf_minimal.reproduction.extras import EXTRAS
 from glf_minimal.reproduction.recorded import diverged
-from glf_minimal.runs import SNAPSHOTS, WEIGHTS
-from glf_minimal.storage import make_folder
+from glf_minimal.reproduction.records import diverged_run, evaluate_run, read_record, write_record
+from glf_minimal.training.folder import SNAPSHOTS, WEIGHTS
+from glf_minimal.training.settings import pick_device
 
 LARGER = ", with a larger run; --results gives this one a place of its own"
 
 
 def is_recorded(cell: Cell, results: Path, fid: bool = False) -> bool:
-    """Whether there is a record of this cell: of its settings and protocol, whole (with ``fid``, also of FID).
+    """Whether there is a record of this cell: of its settings and protocol, whole (with ``fid``,
+    also of FID).
 
-    Any other record is as good as none and will be replaced, but for one: a reduced run does not take the place of the
-    full one, nor of one that is reduced in no more settings and at least as long.
+    Any other record is as good as none and will be replaced, but for one: a reduced run does not
+    take the place of the full one, nor of one that is reduced in no more settings and at least as
+    long.
     """
     path = cell.record(results)
     if not path.exists():
@@ -40,17 +42,28 @@ def is_recorded(cell: Cell, results: Path, fid: bool = False) -> bool:
     if differences and cell.reduced:
         full = cell.row.settings()
         less, wanted_less = (differing(settings, full) for settings in (record["settings"], wanted))
-        same = all(value == wanted_less.get(name) for name, value in less.items() if name != "train.epochs")
-        epochs, wanted_epochs = (settings["train"]["epochs"] for settings in (record["settings"], wanted))
+        same = all(
+            value == wanted_less.get(name) for name, value in less.items() if name != "train.epochs"
+        )
+        epochs, wanted_epochs = (
+            settings["train"]["epochs"] for settings in (record["settings"], wanted)
+        )
         return not less or (same and epochs >= wanted_epochs)
     if differences or diverged(record):
         return not differences
     samples_are = "real training images" if cell.row.real else "generated"
-    protocol = asdict(cell.protocol) | {"samples_are": samples_are, "binarize": record["protocol"]["binarize"]}
+    protocol = asdict(cell.protocol) | {
+        "samples_are": samples_are,
+        "binarize": record["protocol"]["binarize"],
+    }
     classified = isinstance(record["metrics"]["classifier"], dict)
-    curve = not (wanted["train"]["snapshots"] and classified and not cell.row.real) or "curve" in record
+    curve = (
+        not (wanted["train"]["snapshots"] and classified and not cell.row.real) or "curve" in record
+    )
     digest = record["classifier"].get("sha256") if classified else None  # older records do not say
-    same_judge = not digest or digest == classifier_digest(cell.data)  # else another classifier has taken its place
+    same_judge = not digest or digest == classifier_digest(
+        cell.data
+    )  # else another classifier has taken its place
     measured = not fid or isinstance(record["metrics"]["inception"], dict)
     whole = all(extra.exists() for extra in cell.extras(results).values())
     return record["protocol"] == protocol and same_judge and curve and measured and whole
@@ -68,11 +81,11 @@ def reproduce(
 ) -> list[Cell]:
     """Train, measure and record the cells that have no record yet; returns those that failed.
 
-    It may be killed at any time: a training goes on from its last whole epoch, a measurement begins again. Several may
-    run side by side, on the same folders: each takes cells that no other is at.
+    It may be killed at any time: a training goes on from its last whole epoch, a measurement begins
+    again. Several may run side by side, on the same folders: each takes cells that no other is at.
 
     Args:
-        cells: from ``cells.cells``.
+        cells: from ``make_cells``.
         runs: folder of the trainings, one folder each.
         results: folder of the records.
         root: where data is cached.
@@ -86,14 +99,20 @@ def reproduce(
     failed, counts, device = [], Counter(), str(pick_device(device))
     make_folder(runs)
     for place, cell in enumerate(cells, start=1):
-        name = f"[{place}/{len(cells)}] {cell.experiment.name} {cell.data} {cell.row.name} seed {cell.seed}"
+        name = f"[{place}/{len(cells)}] {cell.experiment.name} {cell.data} {cell.row.name}"
+        name += f" seed {cell.seed}"
         try:
             folder = cell.run(runs)
             if not is_recorded(cell, results, inception is not None):
                 with FileLock(runs / f".{folder.name}.lock", timeout=0):
-                    if not is_recorded(cell, results, inception is not None):  # by another process, just now
+                    if not is_recorded(
+                        cell, results, inception is not None
+                    ):  # by another process, just now
                         say(f"{name}: {folder}")
-                        say(f"{name}: {_fill(cell, folder, results, root, device, inception, progress)}")
+                        say(
+                            f"{name}: "
+                            f"{_fill(cell, folder, results, root, device, inception, progress)}"
+                        )
                         counts["recorded now"] += 1
                         continue
             counts["recorded before"] += 1
@@ -122,7 +141,9 @@ def _fill(
 ) -> Path:
     wants_snapshots = cell.row.changes.get("train.snapshots") and not cell.row.real
     if wants_snapshots and (folder / WEIGHTS).exists() and not (folder / SNAPSHOTS).exists():
-        raise RunError(f"{folder} was trained without snapshots, so it has no learning curve; delete it")
+        raise RunError(
+            f"{folder} was trained without snapshots, so it has no learning curve; delete it"
+        )
     # A checkpoint after every epoch, so that no more than the one under way can be lost.
     how = {"train.device": device, "train.progress": progress, "train.checkpoint_seconds": 0.0}
     try:

@@ -1,4 +1,6 @@
-"""From records to tables: text, the same for the same records, with what was published beside what was measured."""
+"""From records to tables: text, the same for the same records, with what was published beside what
+was measured.
+"""
 
 import json
 import statistics
@@ -102,7 +104,8 @@ QUALITY = {
         "latents",
         "nll",
         1,
-        "NLL is that of the latents of test images under the model's prior, in nats; it compares only models whose "
+        "NLL is that of the latents of test images under the model's prior, in nats; it compares "
+        "only models whose "
         "auto-encoder is the same.",
     ),
 }
@@ -114,7 +117,9 @@ def explanation(columns: tuple[str, ...]) -> str:
     of_samples = [column for column in columns if QUALITY[column][0] == "classifier"]
     names = f"{', '.join(of_samples[:-1])} and {of_samples[-1]}"
     own = [QUALITY[column][3] for column in columns if QUALITY[column][3]]
-    return " ".join([f"{names} compare 10,000 samples with the test images, on a classifier's features.", *own])
+    return " ".join(
+        [f"{names} compare 10,000 samples with the test images, on a classifier's features.", *own]
+    )
 
 
 def quality(
@@ -125,15 +130,23 @@ def quality(
     only: tuple[Row, ...] = (),
     seeds: set[int] | None = None,
 ) -> Table:
-    """The measured columns of an experiment, a line for each row; of ``only`` these rows, with their titles and
-    ``seeds``, and without an explanation of the columns."""
+    """The measured columns of an experiment, a line for each row; of ``only`` these rows, with
+    their titles and ``seeds``, and without an explanation of the columns.
+    """
     rows = read_rows(results, experiment, data)
     if seeds is not None:
-        rows = {name: row.of_seeds(seeds) if row.seeds & seeds else row for name, row in rows.items()}
-    chosen = [RecordedRow(experiment, row, rows[row.name].records) for row in only or experiment.rows[data]]
+        rows = {
+            name: row.of_seeds(seeds) if row.seeds & seeds else row for name, row in rows.items()
+        }
+    chosen = [
+        RecordedRow(experiment, row, rows[row.name].records)
+        for row in only or experiment.rows[data]
+    ]
     lines = []
     for row in chosen:
-        values = [number(row.values(*QUALITY[column][:2]), QUALITY[column][2]) for column in columns]
+        values = [
+            number(row.values(*QUALITY[column][:2]), QUALITY[column][2]) for column in columns
+        ]
         lines.append([row.title, *(values if row else [NOT_RUN, *["–"] * (len(columns) - 1)])])
     below = [*([] if only else [explanation(columns)]), *notes(chosen)]
     return Table(["model", *columns], lines, below, commands(chosen, experiment, data))
@@ -145,22 +158,40 @@ def slide_deck(results: str | Path) -> Table:
     for name, reference in published.SLIDE_DECK.items():
         row, second = rows[name], "nll" if name == "glf" else "kl"
         last = [record["training"]["last"] for record in row.finished]
-        values = {"recon": [epoch["recon"] for epoch in last], "second": [epoch[second] for epoch in last]}
+        values = {
+            "recon": [epoch["recon"] for epoch in last],
+            "second": [epoch[second] for epoch in last],
+        }
         values["total"] = [sum(pair) for pair in zip(*values.values(), strict=True)]
-        names = {"total": "total", "recon": "reconstruction", "second": "NLL" if second == "nll" else "KL"}
+        names = {
+            "total": "total",
+            "recon": "reconstruction",
+            "second": "NLL" if second == "nll" else "KL",
+        }
         for quantity, label in names.items():
             ours = number(values[quantity]) if row else NOT_RUN
             title = row.title if quantity == "total" else ""
-            numbers = [quoted(reference[quantity]), ours, difference(values[quantity], reference[quantity])]
+            numbers = [
+                quoted(reference[quantity]),
+                ours,
+                difference(values[quantity], reference[quantity]),
+            ]
             lines.append([title, label, *numbers])
-    below = ["Nats per image, means over the last epoch of the training; total = reconstruction + KL or NLL."]
+    below = [
+        "Nats per image, means over the last epoch of the training; total = reconstruction + KL "
+        "or NLL."
+    ]
     planned = [rows[name] for name in published.SLIDE_DECK]
     header = ["model", "quantity", "deck", "ours", "difference"]
-    return Table(header, lines, below + notes(planned), commands(planned, plan.SLIDE_DECK, "mnist"), left=2)
+    return Table(
+        header, lines, below + notes(planned), commands(planned, plan.SLIDE_DECK, "mnist"), left=2
+    )
 
 
 def flowae_report(results: str | Path) -> Table:
-    """FCD of the report beside ours, both also as multiples of the VAE's, since the classifiers differ."""
+    """FCD of the report beside ours, both also as multiples of the VAE's, since the classifiers
+    differ.
+    """
     rows, theirs = read_rows(results, plan.FLOWAE_REPORT, "mnist"), published.FLOWAE_REPORT
     columns, lines, vae = ("precision", "recall", "test error"), [], rows["vae"].fcd
     for name, row in rows.items():
@@ -170,7 +201,9 @@ def flowae_report(results: str | Path) -> Table:
             f"{reference.value / theirs['vae'].value:.2f}" if reference else "–",
             f"{row.fcd / vae:.2f}" if row.fcd is not None and vae else "–",
         ]
-        measures = [number(row.values(*QUALITY[column][:2]), QUALITY[column][2]) for column in columns]
+        measures = [
+            number(row.values(*QUALITY[column][:2]), QUALITY[column][2]) for column in columns
+        ]
         lines.append([row.title, quoted(reference), ours, *ratios, *measures])
     header = ["model", "FCD, report", "FCD, ours", "report / VAE", "ours / VAE", *columns]
     below = [
@@ -182,11 +215,16 @@ def flowae_report(results: str | Path) -> Table:
 
 
 def table_1(results: str | Path, data: str) -> Table:
-    """Table 1 of the paper: FID where it was measured, and what can be measured without Inception's weights."""
+    """Table 1 of the paper: FID where it was measured, and what can be measured without Inception's
+    weights.
+    """
     table, marks = quality(results, plan.TABLE_1, data, SAMPLES), set()
     rows = list(read_rows(results, plan.TABLE_1, data).values())
     for line, row in zip(table.rows, rows, strict=True):
-        reference, values = published.TABLE_1.get(row.row.name, {}).get(data), row.values("inception", "fid")
+        reference, values = (
+            published.TABLE_1.get(row.row.name, {}).get(data),
+            row.values("inception", "fid"),
+        )
         away = f" ({difference(values, reference, 1)})" if values and reference else ""
         line[1:1] = [quoted(reference), number(values, 1) + away if values else NOT_RUN]
         line.append(f"{row.seconds:.0f}{_on_gpu(row, rows)}" if row.seconds is not None else "–")
@@ -196,13 +234,20 @@ def table_1(results: str | Path, data: str) -> Table:
     if note := timing(rows):
         table.notes.append(note)
     table.notes.append(" ".join(f"{MEANINGS[status]}." for status in MEANINGS if status in marks))
-    faces = {record.get("evaluation", {}).get("reference_images") for row in rows for record in row.finished}
+    faces = {
+        record.get("evaluation", {}).get("reference_images")
+        for row in rows
+        for record in row.finished
+    }
     if data == "celeba" and (faces := faces - {None, CELEBA_TEST}):
         table.notes.append(
-            f"Measured on {', '.join(map(str, sorted(faces)))} test faces; the official split has {CELEBA_TEST}. With "
+            f"Measured on {', '.join(map(str, sorted(faces)))} test faces; the official split "
+            f"has {CELEBA_TEST}. With "
             f"fewer, they are those of a public subset of whole frames, squashed to 64 x 64 pixels."
         )
-    if without_fid := [row for row in rows if not row or len(row.values("inception", "fid")) < len(row.finished)]:
+    if without_fid := [
+        row for row in rows if not row or len(row.values("inception", "fid")) < len(row.finished)
+    ]:
         table.notes.append("FID not run: needs the Inception weights.")
         fid = [line.partition("  #")[0] for line in commands(without_fid, plan.TABLE_1, data)]
         table.commands += [f"{line} --fid  # fills the column FID, ours" for line in fid]
@@ -211,7 +256,11 @@ def table_1(results: str | Path, data: str) -> Table:
 
 def _on_gpu(row: RecordedRow, rows: list[RecordedRow]) -> str:
     """What marks the seconds of a row as those of a GPU, where other rows ran on a CPU."""
-    return " on a GPU" if row.clock == "seconds" and any(other.clock == "cpu_seconds" for other in rows) else ""
+    return (
+        " on a GPU"
+        if row.clock == "seconds" and any(other.clock == "cpu_seconds" for other in rows)
+        else ""
+    )
 
 
 def convergence(results: str | Path, data: str) -> Table:
@@ -224,9 +273,12 @@ def convergence(results: str | Path, data: str) -> Table:
         lines.append([row.title, str(max(stages, default="–")), final, *reached])
     header = ["model", "stages", "FCD at the end", *(f"FCD ≤ {level}" for level in LEVELS)]
     below = [
-        "Epochs, and seconds of training in brackets, until the FCD of a straight line between snapshots is down to "
-        "this, means over seeds; a dash where not every seed got there. The first snapshot counts from its own epoch. "
-        "A model of two stages has snapshots of the second only, so it cannot reach any level in the first half of its "
+        "Epochs, and seconds of training in brackets, until the FCD of a straight line between "
+        "snapshots is down to "
+        "this, means over seeds; a dash where not every seed got there. The first snapshot "
+        "counts from its own epoch. "
+        "A model of two stages has snapshots of the second only, so it cannot reach any level in "
+        "the first half of its "
         "epochs.",
         *filter(None, [timing(rows)]),
     ]
@@ -244,19 +296,32 @@ def _reached(row: RecordedRow, level: float, mark: str) -> str:
 
 
 def ablation(results: str | Path, group: str) -> Table:
-    """One question of the ablations: all rows with the same seeds, and how much further seeds of a row differ."""
+    """One question of the ablations: all rows with the same seeds, and how much further seeds of a
+    row differ.
+    """
     rows, planned = read_rows(results, plan.ABLATIONS, "mnist"), plan.ABLATION_GROUPS[group][1]
     seeds = common_seeds(rows[row.name] for row in planned)
     table = quality(results, plan.ABLATIONS, "mnist", SAMPLES, planned, seeds)
-    more = {row.title: rows[row.name].values("classifier", "fcd") for row in planned if rows[row.name].seeds - seeds}
+    more = {
+        row.title: rows[row.name].values("classifier", "fcd")
+        for row in planned
+        if rows[row.name].seeds - seeds
+    }
     if more:
-        spreads = "; ".join(f"{title}: {number(fcd)} over {len(fcd)} seeds" for title, fcd in more.items())
-        table.notes.insert(0, f"Shown are the seeds that all rows have, to compare like with like. FCD of {spreads}.")
+        spreads = "; ".join(
+            f"{title}: {number(fcd)} over {len(fcd)} seeds" for title, fcd in more.items()
+        )
+        table.notes.insert(
+            0,
+            f"Shown are the seeds that all rows have, to compare like with like. FCD of {spreads}.",
+        )
     return table
 
 
 def memorization(results: str | Path) -> Table:
-    """How near samples of GLF come to the training set, beside test images and their reconstructions."""
+    """How near samples of GLF come to the training set, beside test images and their
+    reconstructions.
+    """
     from scipy.stats import mannwhitneyu
 
     kinds, lines, extents = ("sample", "test", "reconstruction"), [], []
@@ -269,17 +334,30 @@ def memorization(results: str | Path) -> Table:
         nearer = [f"{1 - mannwhitneyu(a, b).statistic / (len(a) * len(b)):.2f}" for a, b in pairs]
         lines.append([data, *medians, *nearer])
         extents.append(f"{data}: {read_rows(results, plan.TABLE_1, data)['glf'].extent}")
-    header = ["data set", "samples", "test images", "reconstructions", "nearer than test", "than reconstructions"]
+    header = [
+        "data set",
+        "samples",
+        "test images",
+        "reconstructions",
+        "nearer than test",
+        "than reconstructions",
+    ]
     below = [
-        "Median distance of 1,000 images to the nearest training image, on a classifier's features; then, how often a "
-        "sample is nearer to the training images than a test image is, and than the reconstruction of a test image: "
+        "Median distance of 1,000 images to the nearest training image, on a classifier's "
+        "features; then, how often a "
+        "sample is nearer to the training images than a test image is, and than the "
+        "reconstruction of a test image: "
         "0.5 for images that are like new ones, 1 for copies."
     ]
-    return Table(header, lines, below + ([f"GLF of Table 1; {'; '.join(extents)}."] if extents else []))
+    return Table(
+        header, lines, below + ([f"GLF of Table 1; {'; '.join(extents)}."] if extents else [])
+    )
 
 
 def compute(results: str | Path) -> Table:
-    """How long the recorded trainings took, and on what; one that several records share counts once, at the first."""
+    """How long the recorded trainings took, and on what; one that several records share counts
+    once, at the first.
+    """
     records = [
         (experiment.name, record)
         for experiment in plan.EXPERIMENTS.values()
@@ -296,7 +374,9 @@ def compute(results: str | Path) -> Table:
             clock = "cpu_seconds" if " thread" in training["hardware"] else "seconds"
             seconds = training.get(clock, training["seconds"])
             hardware = training["hardware"].replace(" 1 threads", " 1 thread")
-            software = ", ".join(f"{name} {training['versions'][name]}" for name in ("python", "torch"))
+            software = ", ".join(
+                f"{name} {training['versions'][name]}" for name in ("python", "torch")
+            )
             hours.setdefault((name, hardware, software), []).append(seconds / 3600)
     lines = [[*kind, str(len(runs)), f"{sum(runs):.1f}"] for kind, runs in hours.items()]
     below = [] if lines else [f"Nothing has been recorded yet: {NOT_RUN}."]
@@ -306,11 +386,22 @@ def compute(results: str | Path) -> Table:
 TABLES: dict[str, Callable[[str | Path], Table]] = {
     "compute": compute,
     "memorization": memorization,
-    "first-ranking": lambda results: quality(results, plan.FIRST_RANKING, "mnist", ("FCD", "KID", *SAMPLES[1:])),
+    "first-ranking": lambda results: quality(
+        results, plan.FIRST_RANKING, "mnist", ("FCD", "KID", *SAMPLES[1:])
+    ),
     "slide-deck": slide_deck,
     "slide-deck-samples": lambda results: quality(results, plan.SLIDE_DECK, "mnist", SAMPLES),
     "flowae-report": flowae_report,
-    **{f"table-1-{data}": lambda results, data=data: table_1(results, data) for data in plan.TABLE_1.rows},
-    **{f"convergence-{data}": lambda results, data=data: convergence(results, data) for data in plan.CONVERGENCE.rows},
-    **{f"ablation-{group}": lambda results, group=group: ablation(results, group) for group in plan.ABLATION_GROUPS},
+    **{
+        f"table-1-{data}": lambda results, data=data: table_1(results, data)
+        for data in plan.TABLE_1.rows
+    },
+    **{
+        f"convergence-{data}": lambda results, data=data: convergence(results, data)
+        for data in plan.CONVERGENCE.rows
+    },
+    **{
+        f"ablation-{group}": lambda results, group=group: ablation(results, group)
+        for group in plan.ABLATION_GROUPS
+    },
 }

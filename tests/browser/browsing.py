@@ -1,4 +1,6 @@
-"""Pages of the built book: which there are, and how to open one in a browser and look at what it does."""
+"""Pages of the built book: which there are, and how to open one in a browser and look at what it
+does.
+"""
 
 import contextlib
 from pathlib import Path
@@ -18,12 +20,20 @@ def chapters():
         if isinstance(node, list):
             return [path for part in node for path in files(part)]
         here = [node[key] for key in ("root", "file") if key in node]
-        return here + [path for key in ("parts", "chapters", "sections") for path in files(node.get(key, []))]
+        return here + [
+            path for key in ("parts", "chapters", "sections") for path in files(node.get(key, []))
+        ]
 
     return [f"{path}.html" for path in files(yaml.safe_load((ROOT / "_toc.yml").read_text()))]
 
 
-PAGES = [*chapters(), "search.html", "genindex.html", "py-modindex.html", "_modules/glf_minimal/flows.html"]
+PAGES = [
+    *chapters(),
+    "search.html",
+    "genindex.html",
+    "py-modindex.html",
+    "_modules/glf_minimal/flows.html",
+]
 
 SETTLE = """async () => {
   await window.MathJax?.startup?.promise;
@@ -34,13 +44,18 @@ SETTLE = """async () => {
 
 
 class Visit:
-    """A page in the browser, what it asked for (requests, failures) and what it wrote to the console (complaints)."""
+    """A page in the browser, what it asked for (requests, failures) and what it wrote to the
+    console (complaints).
+    """
 
     def __init__(self, context):
         self.page = context.new_page()
         self.requests, self.failures, self.complaints = [], [], []
         self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("requestfailed", lambda request: self.failures.append(f"{request.url}: {request.failure}"))
+        self.page.on(
+            "requestfailed",
+            lambda request: self.failures.append(f"{request.url}: {request.failure}"),
+        )
         self.page.on("console", self._listen)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
@@ -53,9 +68,17 @@ class Visit:
         self.page.evaluate(SETTLE)
 
     def sizes(self, *suffixes):
-        """Bytes of what was asked for, {name: size}: of all files, or of those with these suffixes, each once."""
-        paths = {Path(unquote(urlsplit(url).path)) for url in self.requests if url.startswith("file:")}
-        return {path.name: path.stat().st_size for path in paths if not suffixes or path.suffix in suffixes}
+        """Bytes of what was asked for, {name: size}: of all files, or of those with these suffixes,
+        each once.
+        """
+        paths = {
+            Path(unquote(urlsplit(url).path)) for url in self.requests if url.startswith("file:")
+        }
+        return {
+            path.name: path.stat().st_size
+            for path in paths
+            if not suffixes or path.suffix in suffixes
+        }
 
 
 @contextlib.contextmanager

@@ -13,7 +13,8 @@ from programs import chromium
 
 @pytest.fixture(scope="session")
 def book(tmp_path_factory):
-    """The folder of the book's HTML, built anew with warnings as errors; or the one that BOOK_HTML names.
+    """The folder of the book's HTML, built anew with warnings as errors; or the one that BOOK_HTML
+    names.
 
     Building takes less time than deciding soundly whether an older build is still the book.
     """
@@ -24,7 +25,9 @@ def book(tmp_path_factory):
     if not command:
         pytest.skip("jupyter-book is not installed: pip install -e '.[book]'")
     out = tmp_path_factory.getbasetemp()
-    out = (out.parent if "PYTEST_XDIST_WORKER" in os.environ else out) / "book"  # of all processes that test it
+    out = (
+        out.parent if "PYTEST_XDIST_WORKER" in os.environ else out
+    ) / "book"  # of all processes that test it
     with FileLock(out.with_suffix(".lock")):
         if not (out / "built").exists():
             arguments = ["build", ROOT, "-W", "-n", "--keep-going", "--path-output", out]
@@ -36,11 +39,17 @@ def book(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    """Headless Chromium. Of a module and not of the session, as its event loop would be in the way of other tests'."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[test]'")
+    """Headless Chromium. Of a module and not of the session, as its event loop would be in the way
+    of other tests'.
+    """
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: pip install '.[test]'"
+    )
     path = chromium()
     if not path:
-        pytest.skip("Chromium is not installed (apt-get install chromium); CHROMIUM=path says where it is")
+        pytest.skip(
+            "Chromium is not installed (apt-get install chromium); CHROMIUM=path says where it is"
+        )
     with playwright.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser

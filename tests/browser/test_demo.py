@@ -1,18 +1,20 @@
-"""The page that runs a trained GLF in the reader's browser answers to mouse, keyboard and finger."""
+"""The page that runs a GLF in the reader's browser answers to mouse, keyboard and finger."""
 
 import pytest
 from browsing import DESKTOP, PHONE, visit
 
-PICTURES = """() => [...document.querySelectorAll("#glf-demo canvas")].map((canvas) => canvas.toDataURL())"""
-GRID = (
-    """() => [...document.querySelectorAll("#glf-demo [data-part=grid] canvas")].map((canvas) => canvas.toDataURL())"""
-)
+PICTURES = """() => [...document.querySelectorAll("#glf-demo canvas")]
+  .map((canvas) => canvas.toDataURL())"""
+GRID = """() => [...document.querySelectorAll("#glf-demo [data-part=grid] canvas")]
+  .map((canvas) => canvas.toDataURL())"""
 
 
 @pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
 def demo(request, browser, book):
     """The page with its model running; nothing may have been written to the console in the end."""
-    with visit(browser, book / "book" / "demo.html", **request.param, reduced_motion="reduce") as opened:
+    with visit(
+        browser, book / "book" / "demo.html", **request.param, reduced_motion="reduce"
+    ) as opened:
         assert opened.page.locator("#glf-demo[data-ready=true]").is_visible(), opened.complaints
         yield opened
         assert opened.complaints == []
@@ -26,7 +28,8 @@ def test_it_draws_samples_that_differ(demo):
     """With contrast in each: neither blank nor all the same."""
     grid = demo.page.evaluate(GRID)
     assert len(grid) == len(set(grid)) >= 20
-    spread = """() => [...document.querySelectorAll("#glf-demo [data-part=grid] canvas")].map((canvas) => {
+    spread = """() =>
+      [...document.querySelectorAll("#glf-demo [data-part=grid] canvas")].map((canvas) => {
       const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
       const greys = data.filter((_, i) => i % 4 === 0);
       return Math.max(...greys) - Math.min(...greys);

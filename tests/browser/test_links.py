@@ -1,4 +1,6 @@
-"""What can be said about the built pages without a browser: links, titles, the way from page to page."""
+"""What can be said about the built pages without a browser: links, titles, the way from page to
+page.
+"""
 
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
@@ -60,14 +62,20 @@ def test_links_lead_somewhere(pages):
                     broken.add(f"{page.path.name}: {link}")
                 continue
             path, fragment = page.target(link)
-            if not path.is_file() or (fragment and path in pages and fragment not in pages[path].ids):
+            if not path.is_file() or (
+                fragment and path in pages and fragment not in pages[path].ids
+            ):
                 broken.add(f"{page.path.name}: {link}")
     assert sorted(broken) == []
 
 
 def test_titles_are_of_one_kind_and_no_two_alike(pages):
-    titles = {path: "".join(page.titles) for path, page in pages.items() if path.name != "index.html"}
-    assert [path.name for path, title in titles.items() if not 10 <= len(title) <= 90 or "<" in title] == []
+    titles = {
+        path: "".join(page.titles) for path, page in pages.items() if path.name != "index.html"
+    }
+    assert [
+        path.name for path, title in titles.items() if not 10 <= len(title) <= 90 or "<" in title
+    ] == []
     assert len(set(titles.values())) == len(titles), sorted(titles.values())
 
 
@@ -76,4 +84,6 @@ def test_next_and_previous_lead_through_the_book_in_order(book, pages):
     for i, path in enumerate(order):
         expected = {"left-prev": order[i - 1]} if i else {}
         expected |= {"right-next": order[i + 1]} if i + 1 < len(order) else {}
-        assert {key: pages[path].target(link)[0] for key, link in pages[path].ways} == expected, path.name
+        assert {key: pages[path].target(link)[0] for key, link in pages[path].ways} == expected, (
+            path.name
+        )

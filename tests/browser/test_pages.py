@@ -1,4 +1,5 @@
-"""Every page of the book in a browser without a network: complete, quiet, light, as wide as a phone, accessible.
+"""Every page of the book in a browser without a network: complete, quiet, light, as wide as a
+phone, accessible.
 
 A page is opened once for all the tests of it. Those under axe come last, as they change it.
 """
@@ -29,14 +30,20 @@ def test_mathematics_is_typeset(desktop):
     assert desktop.page.evaluate(not_typeset) == []
     prose = """() => {
       const main = document.querySelector("main").cloneNode(true);
-      main.querySelectorAll("pre, code, script, template, mjx-container").forEach((part) => part.remove());
+      const others = main.querySelectorAll("pre, code, script, template, mjx-container");
+      others.forEach((part) => part.remove());
       return main.textContent;
     }"""
-    assert re.findall(r".*(?:\$\$|\\\(|\\\[|\\[a-z]+\{|\$[^$\n]+\$).*", desktop.page.evaluate(prose)) == []
+    assert (
+        re.findall(r".*(?:\$\$|\\\(|\\\[|\\[a-z]+\{|\$[^$\n]+\$).*", desktop.page.evaluate(prose))
+        == []
+    )
 
 
 def test_pictures_are_loaded_and_described(desktop):
-    """No picture of the book is mere decoration. (The icons within buttons are the theme's; axe looks at buttons.)"""
+    """No picture of the book is mere decoration. (The icons within buttons are the theme's; axe
+    looks at buttons.)
+    """
     wanting = """() => [
       ...[...document.images].filter((i) => !i.naturalWidth).map((i) => `not loaded: ${i.src}`),
       ...[...document.images].filter((i) => !i.alt.trim()).map((i) => `no alt: ${i.src}`),
@@ -53,18 +60,25 @@ def test_page_with_its_pictures_is_below_2_mb(desktop):
 
 
 def test_phone_scrolls_in_one_direction(phone):
-    """Nothing makes the page wider than the screen; what is cut off at its edge can be scrolled by itself."""
+    """Nothing makes the page wider than the screen; what is cut off at its edge can be scrolled by
+    itself.
+    """
     assert phone.page.evaluate("document.scrollingElement.scrollWidth") <= 375
     cut_off = """() => [...document.querySelectorAll("main *")].filter((element) => {
       const box = element.getBoundingClientRect();
-      if (box.width <= 1 || !box.height || box.right <= 376 || !element.checkVisibility()) return false;
+      if (box.width <= 1 || !box.height || box.right <= 376) return false;
+      if (!element.checkVisibility()) return false;
       for (let e = element; e.tagName !== "MAIN"; e = e.parentElement) {
-        if (/auto|scroll/.test(getComputedStyle(e).overflowX) && e.getBoundingClientRect().right <= 376) return false;
-        if (e.matches("mjx-assistive-mml, .visually-hidden, .sr-only, .bd-sidebar-secondary")) return false;
+        const scrolls = /auto|scroll/.test(getComputedStyle(e).overflowX);
+        if (scrolls && e.getBoundingClientRect().right <= 376) return false;
+        const hidden = "mjx-assistive-mml, .visually-hidden, .sr-only, .bd-sidebar-secondary";
+        if (e.matches(hidden)) return false;
       }
       return true;
-    }).filter((element, _, all) => !all.includes(element.parentElement)).map((element) =>
-      `${element.parentElement.tagName}.${element.parentElement.className} > ${element.outerHTML.slice(0, 150)}`)"""
+    }).filter((element, _, all) => !all.includes(element.parentElement)).map((element) => {
+      const parent = element.parentElement;
+      return `${parent.tagName}.${parent.className} > ${element.outerHTML.slice(0, 150)}`;
+    })"""
     found = phone.page.evaluate(cut_off)
     assert not found, "\n".join(found[:5])
 
@@ -77,7 +91,9 @@ def test_phone_is_quiet_too(phone):
 @pytest.fixture(scope="module")
 def axe():
     """The source of axe-core."""
-    return pytest.importorskip("axe_playwright_python.base", reason="axe-playwright-python is missing").AXE_SCRIPT
+    return pytest.importorskip(
+        "axe_playwright_python.base", reason="axe-playwright-python is missing"
+    ).AXE_SCRIPT
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -95,7 +111,9 @@ def test_phone_is_accessible(phone, axe, scheme):
 def test_book_opens_at_its_first_page_within_1_mb(browser, book):
     with visit(browser, book / "book" / "intro.html", **DESKTOP) as intro:
         sizes = intro.sizes()
-        assert sum(sizes.values()) < 1_000_000, dict(sorted(sizes.items(), key=lambda item: -item[1])[:8])
+        assert sum(sizes.values()) < 1_000_000, dict(
+            sorted(sizes.items(), key=lambda item: -item[1])[:8]
+        )
         intro.page.goto((book / "index.html").as_uri())
         intro.page.wait_for_url("**/book/intro.html")
 
@@ -114,7 +132,9 @@ def test_search_finds_the_chapter(browser, book, settings):
 
 def test_phones_menu_opens_and_leads_on(browser, book):
     with visit(browser, book / "book" / "intro.html", **PHONE) as intro:
-        chapter = intro.page.locator('.bd-sidebar-primary a[href$="03_glf.html"]').locator("visible=true")
+        chapter = intro.page.locator('.bd-sidebar-primary a[href$="03_glf.html"]').locator(
+            "visible=true"
+        )
         assert chapter.count() == 0
         intro.page.locator("button.primary-toggle").locator("visible=true").first.tap()
         intro.page.locator('a[href$="03_glf.html"]').locator("visible=true").first.tap()

@@ -1,1 +1,3 @@
-"""Faults on purpose: `make stress` kills, starves and disturbs `glf`, and looks for anything that is lost."""
+"""Faults on purpose: `make stress` kills, starves and disturbs `glf`, and looks for anything that
+is lost.
+"""

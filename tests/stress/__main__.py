@@ -1,4 +1,6 @@
-"""`make stress`: every case in turn, a line each, and one line at the end; exit code 1 where something is lost."""
+"""`make stress`: every case in turn, a line each, and one line at the end; exit code 1 where
+something is lost.
+"""
 
 import shutil
 import tempfile
@@ -12,7 +14,9 @@ from stress import disks, outputs, reproducing, trainings
 from stress.processes import LostError, check
 from stress.workshop import Case, Workshop
 
-CASES: list[Case] = [case for part in (trainings, reproducing, outputs, disks) for case in part.cases()]
+CASES: list[Case] = [
+    case for part in (trainings, reproducing, outputs, disks) for case in part.cases()
+]
 
 
 def minutes(seconds: float) -> str:
@@ -23,7 +27,9 @@ def main(
     seed: Annotated[int, typer.Option(help="Of the random moments.")] = 0,
     only: Annotated[str, typer.Option(help="The cases whose names contain this.")] = "",
     quick: Annotated[bool, typer.Option("--quick", help="One case of every kind.")] = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the folder with all that was written.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the folder with all that was written.")
+    ] = False,
 ) -> None:
     """Kill, starve and disturb `glf`, and see that nothing is lost."""
     chosen = [case for case in CASES if only in case.name and (case.quick or not quick)]
@@ -39,7 +45,10 @@ def main(
                 said = "skipped: may not mount" if faults is None else f"{faults} faults survived"
                 survived += faults or 0
             except Exception as loss:  # of whatever kind: also what the library's readers raise
-                said, lost = f"LOSS: {loss if isinstance(loss, LostError) else repr(loss)}", lost + 1
+                said, lost = (
+                    f"LOSS: {loss if isinstance(loss, LostError) else repr(loss)}",
+                    lost + 1,
+                )
             seconds = time.monotonic() - begun
             typer.echo(f"[{place}/{len(chosen)}] {case.name}: {said} ({seconds:.0f} s)")
     finally:

@@ -1,4 +1,6 @@
-"""`glf sample`, `glf export` and `glf evaluate`, killed: what they write is as it was, or whole and new."""
+"""`glf sample`, `glf export` and `glf evaluate`, killed: what they write is as it was, or whole and
+new.
+"""
 
 import random
 import shutil
@@ -13,11 +15,19 @@ COMMANDS = {
     "export": ["export", "run"],
     "evaluate": ["evaluate", "run", "--samples", "20", "--device", "cpu", "--record", "stress/row"],
 }
-OTHERWISE = {"sample": ["--seed", "1"], "export": [], "evaluate": ["--temperature", "0.5"]}  # gives another output
+OTHERWISE = {
+    "sample": ["--seed", "1"],
+    "export": [],
+    "evaluate": ["--temperature", "0.5"],
+}  # gives another output
 
 
-def killed(shop: Workshop, rng: random.Random, name: str, replaces: bool, tears: int = 4, every: int = 1) -> int:
-    """Killed before each step of its writing and within some writes, where there was no output or another one."""
+def killed(
+    shop: Workshop, rng: random.Random, name: str, replaces: bool, tears: int = 4, every: int = 1
+) -> int:
+    """Killed before each step of its writing and within some writes, where there was no output or
+    another one.
+    """
     arguments = [*COMMANDS[name], *([] if name == "sample" else ["--root", shop.cache])]
 
     def copy_run(folder: Path) -> None:
@@ -30,7 +40,11 @@ def killed(shop: Workshop, rng: random.Random, name: str, replaces: bool, tears:
     old, met, again = contents(before), 0, shop.place(f"again-{name}")
     shutil.copytree(before, again, dirs_exist_ok=True)
     faults = [Fault("kill", step) for step in range(0, len(glf(arguments, again).steps), every)]
-    largest = max(path.stat().st_size for path in expected.folder.rglob("*.*") if path.suffix != ".safetensors")
+    largest = max(
+        path.stat().st_size
+        for path in expected.folder.rglob("*.*")
+        if path.suffix != ".safetensors"
+    )
     faults += [Fault("tear", 0, rng.randrange(largest)) for _ in range(tears)]
     for fault in faults:
         folder = shop.place(name)
@@ -51,7 +65,8 @@ def killed(shop: Workshop, rng: random.Random, name: str, replaces: bool, tears:
 def cases() -> list[Case]:
     return [
         Case(
-            f"{name}: killed before each step and within writes, {'another' if replaces else 'no'} output there before",
+            f"{name}: killed before each step and within writes, "
+            f"{'another' if replaces else 'no'} output there before",
             lambda shop, rng, n=name, r=replaces: killed(shop, rng, n, r),
             quick=replaces,
         )

@@ -1,4 +1,6 @@
-"""`glf` in processes of its own that can be killed: at a time, before a step of their writing, or within a write."""
+"""`glf` in processes of its own that can be killed: at a time, before a step of their writing, or
+within a write.
+"""
 
 import ctypes
 import fcntl
@@ -14,8 +16,9 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-# Forked from a server that has imported these, a command starts at once, so that the time goes into faults.
-IMPORTED = ["glf_minimal.cli", "glf_minimal.records", "glf_minimal.export", "glf_minimal.reproduction"]
+# Forked from a server that has imported these, a command starts at once, so that the time goes into
+# faults.
+IMPORTED = ["glf_minimal.cli", "glf_minimal.recipes", "glf_minimal.reproduction"]
 IMPORTED += ["torchvision.utils", "torchmetrics", "prdc", "scipy.linalg", "sklearn.datasets"]
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(IMPORTED)
@@ -34,12 +37,13 @@ def check(holds: bool, what: str) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """What befalls a command before a step of its writing (0 is the first); see ``_Steps`` for what a step is.
+    """What befalls a command before a step of its writing (0 is the first); see ``_Steps`` for what
+    a step is.
 
     Args:
-        kind: "kill", SIGKILL; "tear", a death within the first write from there on that takes a file past ``size``
-            bytes; "full", such writes fail, as on a full disk; "read-only", its folder becomes so; "move", the run's
-            folder has another name from then on, ``MOVED``.
+        kind: "kill", SIGKILL; "tear", a death within the first write from there on that takes a
+            file past ``size`` bytes; "full", such writes fail, as on a full disk; "read-only", its
+            folder becomes so; "move", the run's folder has another name from then on, ``MOVED``.
         step: before which.
         size: bytes.
     """
@@ -51,7 +55,9 @@ class Fault:
 
 @dataclass(frozen=True)
 class End:
-    """How a command ended: exit code (negative: the signal that killed it), its words, the steps it came to."""
+    """How a command ended: exit code (negative: the signal that killed it), its words, the steps it
+    came to.
+    """
 
     code: int
     out: str
@@ -63,7 +69,9 @@ class End:
         return self.code in (-signal.SIGKILL, -signal.SIGXFSZ)
 
     def expect(self, code: int) -> None:
-        """Raise LostError unless it ended so, with nothing on stderr or, where it failed, one clear line."""
+        """Raise LostError unless it ended so, with nothing on stderr or, where it failed, one clear
+        line.
+        """
         ended = f"ended with {self.code} and said {self.err[-600:]!r}"
         check(self.code == code, f"expected exit code {code}; it {ended}")
         lines = self.err.splitlines()
@@ -80,7 +88,12 @@ class Glf:
     """
 
     def __init__(
-        self, arguments: list, where: Path, fault: Fault | None = None, fresh: bool = False, bound: bool = False
+        self,
+        arguments: list,
+        where: Path,
+        fault: Fault | None = None,
+        fresh: bool = False,
+        bound: bool = False,
     ):
         arguments = [str(part) for part in arguments]
         self.fresh, self.started = fresh, time.monotonic()
@@ -93,7 +106,9 @@ class Glf:
         pipes = [SERVER.Pipe(duplex=False) for _ in range(3)]
         self.ends = [reading for reading, _ in pipes]
         writing = [end for _, end in pipes]
-        self.process = SERVER.Process(target=_work, args=(arguments, str(where), fault, bound, *writing))
+        self.process = SERVER.Process(
+            target=_work, args=(arguments, str(where), fault, bound, *writing)
+        )
         self.process.start()
         for end in writing:
             fcntl.fcntl(end.fileno(), fcntl.F_SETPIPE_SZ, 1 << 20)  # nobody reads before the end
@@ -141,7 +156,9 @@ def _everything(end) -> str:
     return b"".join(parts).decode()
 
 
-def _work(arguments: list[str], where: str, fault: Fault | None, bound: bool, out, err, log) -> None:
+def _work(
+    arguments: list[str], where: str, fault: Fault | None, bound: bool, out, err, log
+) -> None:
     """What the forked process does."""
     import torch
     from tqdm import tqdm
@@ -157,7 +174,9 @@ def _work(arguments: list[str], where: str, fault: Fault | None, bound: bool, ou
         ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)())
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     torch.set_num_threads(1)
-    tqdm.set_lock(threading.RLock())  # its own one, shared among processes, would be reported as leaked by those killed
+    tqdm.set_lock(
+        threading.RLock()
+    )  # its own one, shared among processes, would be reported as leaked by those killed
     warnings.simplefilter("ignore")
     EXPERIMENTS[EXPERIMENT.name] = EXPERIMENT
     _Steps(Path.cwd(), fault, log.fileno())
@@ -168,8 +187,9 @@ def _work(arguments: list[str], where: str, fault: Fault | None, bound: bool, ou
 class _Steps:
     """Follows a process's writing below a folder, and brings about the fault at its step.
 
-    A step is the opening of a file to write, an fsync, a renaming, a removal or a new folder: between two of them what
-    lies on the disk does not change, but for the content of a file that is being written.
+    A step is the opening of a file to write, an fsync, a renaming, a removal or a new folder:
+    between two of them what lies on the disk does not change, but for the content of a file that is
+    being written.
     """
 
     def __init__(self, folder: Path, fault: Fault | None, log: int):
@@ -179,7 +199,9 @@ class _Steps:
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, arguments: tuple) -> None:
-        if event not in ("open", "os.rename", "os.remove", "os.mkdir") or isinstance(arguments[0], int):
+        if event not in ("open", "os.rename", "os.remove", "os.mkdir") or isinstance(
+            arguments[0], int
+        ):
             return
         path = Path(os.fsdecode(arguments[0])).absolute()
         writes = event != "open" or arguments[2] & (os.O_WRONLY | os.O_RDWR)

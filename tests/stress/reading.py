@@ -1,4 +1,6 @@
-"""What lies in folders: read with the library's own readers while it is written, and compared when all is done."""
+"""What lies in folders: read with the library's own readers while it is written, and compared when
+all is done.
+"""
 
 import json
 import threading
@@ -12,19 +14,26 @@ import torch
 from PIL import Image
 
 from glf_minimal.errors import GLFError
-from glf_minimal.records import read_record
-from glf_minimal.runs import CHECKPOINT, WEIGHTS
-from glf_minimal.storage import DAMAGE, read_csv, read_json, read_tensors
+from glf_minimal.files import DAMAGE, read_csv, read_json, read_tensors
+from glf_minimal.reproduction.records import read_record
+from glf_minimal.training.folder import CHECKPOINT, WEIGHTS
 from stress.processes import LostError, check
 
-OF_THE_MOMENT = ("seconds", "cpu_seconds", "commit")  # in any file; the last may change while others work on the code
+OF_THE_MOMENT = (
+    "seconds",
+    "cpu_seconds",
+    "commit",
+)  # in any file; the last may change while others work on the code
 
 
 def read(path: Path) -> object:
     """The content of a file, times and commits left out; raises what its reader raises."""
     if path.suffix == ".safetensors":
         tensors, metadata = read_tensors(path)
-        digests = {name: sha256(t.reshape(-1).view(torch.uint8).numpy()).hexdigest() for name, t in tensors.items()}
+        digests = {
+            name: sha256(t.reshape(-1).view(torch.uint8).numpy()).hexdigest()
+            for name, t in tensors.items()
+        }
         return _lasting(metadata), digests
     if path.suffix == ".json":
         return _lasting(read_record(path) if path.stem.startswith("seed-") else read_json(path))
@@ -43,12 +52,16 @@ def read(path: Path) -> object:
 
 def _lasting(content: object) -> object:
     if isinstance(content, dict):
-        return {name: _lasting(value) for name, value in content.items() if name not in OF_THE_MOMENT}
+        return {
+            name: _lasting(value) for name, value in content.items() if name not in OF_THE_MOMENT
+        }
     return [_lasting(value) for value in content] if isinstance(content, list) else content
 
 
 def contents(folder: Path) -> dict[str, object]:
-    """All files below a folder, by their relative path, without locks; a temporary file is a LostError."""
+    """All files below a folder, by their relative path, without locks; a temporary file is a
+    LostError.
+    """
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
     try:
         return {str(path.relative_to(folder)): read(path) for path in paths if path.name != ".lock"}
@@ -59,7 +72,9 @@ def contents(folder: Path) -> dict[str, object]:
 def same(folder: Path, expected: dict[str, object]) -> None:
     """Raise LostError unless a folder holds these contents, and no other file."""
     got = contents(folder)
-    check(got.keys() == expected.keys(), f"in {folder} lie {sorted(got)}, expected {sorted(expected)}")
+    check(
+        got.keys() == expected.keys(), f"in {folder} lie {sorted(got)}, expected {sorted(expected)}"
+    )
     for name, content in expected.items():
         check(
             got[name] == content,
@@ -68,7 +83,9 @@ def same(folder: Path, expected: dict[str, object]) -> None:
 
 
 def old_or_new(folder: Path, old: dict[str, object], new: dict[str, object]) -> None:
-    """Raise LostError unless every file below a folder, temporary ones aside, is whole and as in one of the two."""
+    """Raise LostError unless every file below a folder, temporary ones aside, is whole and as in
+    one of the two.
+    """
     for path in (path for path in folder.rglob("[!.]*") if path.is_file()):
         name = str(path.relative_to(folder))
         known = [content[name] for content in (old, new) if name in content]
@@ -77,7 +94,11 @@ def old_or_new(folder: Path, old: dict[str, object], new: dict[str, object]) -> 
 
 def _difference(expected: object, got: object) -> str:
     """The first place where two contents differ."""
-    if type(expected) is type(got) and isinstance(expected, (dict, list, tuple)) and len(expected) == len(got):
+    if (
+        type(expected) is type(got)
+        and isinstance(expected, (dict, list, tuple))
+        and len(expected) == len(got)
+    ):
         keys = expected if isinstance(expected, dict) else range(len(expected))
         for key in keys:
             if isinstance(expected, dict) and key not in got:
@@ -96,7 +117,9 @@ def epochs_kept(run: Path) -> list[dict]:
 
 
 class _Reader(threading.Thread):
-    """Reads all files below a folder over and over: none is ever torn, none vanishes, no training goes back."""
+    """Reads all files below a folder over and over: none is ever torn, none vanishes, no training
+    goes back.
+    """
 
     def __init__(self, folder: Path):
         super().__init__(daemon=True)
@@ -119,7 +142,9 @@ class _Reader(threading.Thread):
         for path in paths:
             try:
                 found = path.stat()
-                if (state := (found.st_ino, found.st_size, found.st_mtime_ns)) == self.states.get(path):
+                if (state := (found.st_ino, found.st_size, found.st_mtime_ns)) == self.states.get(
+                    path
+                ):
                     continue  # read before
                 content = read(path)
             except (*DAMAGE, GLFError):
@@ -139,7 +164,9 @@ class _Reader(threading.Thread):
 
 @contextmanager
 def watched(folder: Path) -> Iterator[None]:
-    """Keep a reader at work on a folder while the block lasts; LostError where it met something torn."""
+    """Keep a reader at work on a folder while the block lasts; LostError where it met something
+    torn.
+    """
     reader = _Reader(folder)
     reader.start()
     try:

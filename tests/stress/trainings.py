@@ -1,4 +1,4 @@
-"""`glf train`, killed: the same command goes on, and ends with what an unbroken run leaves behind."""
+"""`glf train`, killed: the same command goes on, and ends like an unbroken run."""
 
 import random
 import shutil
@@ -11,7 +11,8 @@ from stress.workshop import LONG, SHORT, TRAININGS, Case, Unbroken, Workshop, tr
 
 
 def goes_on(arguments: list, folder: Path, expected: Unbroken, faults: Iterable[Fault]) -> int:
-    """Start a command until the faults, one a start, are used up, then to its end; how many of them it met.
+    """Start a command until the faults, one a start, are used up, then to its end; how many of them
+    it met.
 
     A fault whose step or size the command never comes to lets it end well.
     """
@@ -42,24 +43,31 @@ def before_each_step(shop: Workshop, name: str, steps: slice = slice(None)) -> i
     return met
 
 
-def several_in_a_row(shop: Workshop, rng: random.Random, name: str, kind: str, kills: int = 4) -> int:
+def several_in_a_row(
+    shop: Workshop, rng: random.Random, name: str, kind: str, kills: int = 4
+) -> int:
     """Killed before random steps ("kill") or within random writes ("tear"), some times in a row."""
     expected = shop.trained(name)
     sizes = [path.stat().st_size for path in expected.folder.rglob("*.*") if path.stat().st_size]
 
     def faults():
         for _ in range(kills):
-            # Just below the size of one of the files, or far below it; a checkpoint is three times the weights.
+            # Just below the size of one of the files, or far below it; a checkpoint is three times
+            # the weights.
             size = int(rng.choice(sizes) * rng.choice((1, 1, 3)) * rng.random())
             yield Fault(kind, rng.randrange(len(expected.steps) // 2), size)
 
     return goes_on(train(name, shop.cache), shop.place(f"row-{name}"), expected, faults())
 
 
-def at_random_times(shop: Workshop, rng: random.Random, name: str, kills: int = 5, fresh: bool = False) -> int:
-    """SIGKILL at times that lie uniformly over the life of an unbroken run, in a row until one run is done.
+def at_random_times(
+    shop: Workshop, rng: random.Random, name: str, kills: int = 5, fresh: bool = False
+) -> int:
+    """SIGKILL at times that lie uniformly over the life of an unbroken run, in a row until one run
+    is done.
 
-    Then the rest of the kills is for another training. ``fresh``: each start is a new Python, as a user's.
+    Then the rest of the kills is for another training. ``fresh``: each start is a new Python, as a
+    user's.
     """
     expected, arguments, met = shop.trained(name, LONG), train(name, shop.cache, LONG), 0
     life = expected.seconds + 4 * fresh  # importing torch takes a while
@@ -101,7 +109,10 @@ def cases() -> list[Case]:
                 lambda shop, _, n=name: before_each_step(shop, n),
             )
         )
-        for kind, what, chains in (("kill", "before random steps", 3), ("tear", "within writes", 5)):
+        for kind, what, chains in (
+            ("kill", "before random steps", 3),
+            ("tear", "within writes", 5),
+        ):
             found += [
                 Case(
                     f"train {name}: killed {what}, in a row ({chain + 1})",
@@ -125,4 +136,11 @@ def cases() -> list[Case]:
         )
         for chain in range(3)
     ]
-    return [*found, Case("train glf: killed while it writes the cache of the data", with_an_empty_cache, quick=True)]
+    return [
+        *found,
+        Case(
+            "train glf: killed while it writes the cache of the data",
+            with_an_empty_cache,
+            quick=True,
+        ),
+    ]

@@ -1,4 +1,6 @@
-"""What the cases share: a folder to work in, the cache of the data, and what unbroken commands leave behind."""
+"""What the cases share: a folder to work in, the cache of the data, and what unbroken commands
+leave behind.
+"""
 
 import random
 import time
@@ -12,8 +14,22 @@ from stress.reading import contents
 # A one-stage model, one with two stages and snapshots, and one whose optimizers take turns.
 TRAININGS = {
     "glf": ["--recipe", "glf-digits"],
-    "flowae": ["--recipe", "flowae-slides-mnist", "--data", "digits", "--set", "train.snapshots=true"],
-    "aae": ["--recipe", "aae-slides-mnist", "--data", "digits", "--set", "model.critic_hidden=[32]"],
+    "flowae": [
+        "--recipe",
+        "flowae-slides-mnist",
+        "--data",
+        "digits",
+        "--set",
+        "train.snapshots=true",
+    ],
+    "aae": [
+        "--recipe",
+        "aae-slides-mnist",
+        "--data",
+        "digits",
+        "--set",
+        "model.critic_hidden=[32]",
+    ],
 }
 SMALL = [
     "--set",
@@ -32,7 +48,18 @@ SHORT, LONG = 4, 16  # epochs: for faults at a step, and for those at a time
 
 def train(name: str, cache: Path, epochs: int = SHORT, out: str = "run") -> list:
     """The arguments of a ``glf train``."""
-    return ["train", *TRAININGS[name], *SMALL, *QUIET, "--epochs", epochs, "--root", cache, "--out", out]
+    return [
+        "train",
+        *TRAININGS[name],
+        *SMALL,
+        *QUIET,
+        "--epochs",
+        epochs,
+        "--root",
+        cache,
+        "--out",
+        out,
+    ]
 
 
 @dataclass(frozen=True)
@@ -68,8 +95,12 @@ class Workshop:
         path.mkdir(parents=True)
         return path
 
-    def unbroken(self, arguments: list, prepare: Callable[[Path], object] = lambda folder: None) -> Unbroken:
-        """Run a command once, in a folder where ``prepare`` has put what it needs; later calls give the same."""
+    def unbroken(
+        self, arguments: list, prepare: Callable[[Path], object] = lambda folder: None
+    ) -> Unbroken:
+        """Run a command once, in a folder where ``prepare`` has put what it needs; later calls give
+        the same.
+        """
         key = tuple(map(str, arguments))
         if key not in self.made:
             folder = self.place("unbroken")
@@ -77,7 +108,9 @@ class Workshop:
             started = time.monotonic()
             end = Glf(arguments, folder).end()
             end.expect(0)
-            self.made[key] = Unbroken(folder, contents(folder), end.steps, time.monotonic() - started)
+            self.made[key] = Unbroken(
+                folder, contents(folder), end.steps, time.monotonic() - started
+            )
         return self.made[key]
 
     def trained(self, name: str = "glf", epochs: int = SHORT) -> Unbroken:
@@ -87,7 +120,9 @@ class Workshop:
 
 @dataclass(frozen=True)
 class Case:
-    """``run(shop, rng)`` brings about some faults and gives how many; it raises LostError where something is lost."""
+    """``run(shop, rng)`` brings about some faults and gives how many; it raises LostError where
+    something is lost.
+    """
 
     name: str
     run: Callable[[Workshop, random.Random], int]

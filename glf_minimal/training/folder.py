@@ -5,7 +5,7 @@ history.csv             one row an epoch
 samples.png             64 samples, always from the same noise (of models that can generate)
 checkpoint.safetensors  weights, optimizer state and history, while the training lasts
 model.safetensors       weights and history, once it has ended; takes the checkpoint's place
-snapshots/epoch-*       weights of some epochs along the way, where ``train.snapshots`` asks for them
+snapshots/epoch-*       weights of some epochs along the way, if ``train.snapshots`` is set
 """
 
 import json
@@ -17,9 +17,7 @@ import torch
 from torch import Tensor
 
 from glf_minimal.errors import RunError
-from glf_minimal.models.base import LatentModel, Trainable
-from glf_minimal.plotting import save_grid
-from glf_minimal.storage import (
+from glf_minimal.files import (
     load_weights,
     make_folder,
     read_json,
@@ -28,12 +26,20 @@ from glf_minimal.storage import (
     write_json,
     write_tensors,
 )
+from glf_minimal.models.base import LatentModel, Trainable
+from glf_minimal.pictures import save_grid
 
 CONFIG, HISTORY, SAMPLES = "config.json", "history.csv", "samples.png"
 CHECKPOINT, WEIGHTS, SNAPSHOTS = "checkpoint.safetensors", "model.safetensors", "snapshots"
 SNAPSHOT_EPOCHS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200)  # of the last stage
 # Settings that may change between the start of a training and its going on.
-FREE_SETTINGS = ("train.device", "train.progress", "train.checkpoint_seconds", "train.snapshots", "made_with")
+FREE_SETTINGS = (
+    "train.device",
+    "train.progress",
+    "train.checkpoint_seconds",
+    "train.snapshots",
+    "made_with",
+)
 
 History = list[dict[str, float | int | str]]
 
@@ -63,15 +69,22 @@ class Run:
         return self.epoch == self.epochs
 
     def save(self, optimizers: dict[str, Tensor]) -> None:
-        """Write a checkpoint to go on from and the outputs; at the end, the weights, which take its place."""
+        """Write a checkpoint to go on from and the outputs; at the end, the weights, which take its
+        place.
+        """
         self.model.eval()
         metadata, weights = {"history": self.history}, self.model.state_dict()
         tensors = {f"model/{name}": value for name, value in weights.items()}
         tensors |= {f"optimizer/{name}": value for name, value in optimizers.items()}
-        write_tensors(self.out / CHECKPOINT, tensors, metadata)  # first, so that a stop from here on loses no epoch
+        write_tensors(
+            self.out / CHECKPOINT, tensors, metadata
+        )  # first, so that a stop from here on loses no epoch
         write_csv(self.out / HISTORY, self.history)
         if isinstance(self.model, LatentModel):
-            save_grid(self.model.sample(64, generator=torch.Generator().manual_seed(self.seed)), self.out / SAMPLES)
+            save_grid(
+                self.model.sample(64, generator=torch.Generator().manual_seed(self.seed)),
+                self.out / SAMPLES,
+            )
         if self.finished:  # last, so that nothing is missing where there are weights
             write_tensors(self.out / WEIGHTS, weights, metadata)
             self._remove_checkpoint()
@@ -84,19 +97,30 @@ class Run:
         write_tensors(path, self.model.state_dict(), {"history": self.history})
 
     def resume(self) -> dict[str, Tensor]:
-        """Go back to the finished weights or to the checkpoint, if any; give what ``save`` got as ``optimizers``."""
-        paths = [self.out / name for name in (WEIGHTS, CHECKPOINT) if self.out and (self.out / name).exists()]
+        """Go back to the finished weights or to the checkpoint, if any; give what ``save`` got as
+        ``optimizers``.
+        """
+        paths = [
+            self.out / name
+            for name in (WEIGHTS, CHECKPOINT)
+            if self.out and (self.out / name).exists()
+        ]
         if not paths:
             return {}
         path = paths[0]
         tensors, metadata = read_tensors(path)
         optimizers = _under("optimizer/", tensors)
         if "history" not in metadata or (path.name == CHECKPOINT and not optimizers):
-            raise RunError(f"{path} has no training history or no optimizer; it was not written by a training")
-        load_weights(self.model, tensors if path.name == WEIGHTS else _under("model/", tensors), path)
+            raise RunError(
+                f"{path} has no training history or no optimizer; it was not written by a training"
+            )
+        load_weights(
+            self.model, tensors if path.name == WEIGHTS else _under("model/", tensors), path
+        )
         self.history = metadata["history"]
         if path.name == WEIGHTS:
-            self._remove_checkpoint()  # which is still there if a kill came between the weights and its removal
+            # which is still there if a kill came between the weights and its removal
+            self._remove_checkpoint()
         return optimizers
 
     def _remove_checkpoint(self) -> None:
@@ -105,7 +129,11 @@ class Run:
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def checkpoint_epoch(out: Path) -> int:
@@ -115,9 +143,13 @@ def checkpoint_epoch(out: Path) -> int:
 
 
 def claim_folder(out: Path, settings: dict) -> None:
-    """Write ``config.json``; where a training has got somewhere already, first make sure that it is the same one."""
+    """Write ``config.json``; where a training has got somewhere already, first make sure that it is
+    the same one.
+    """
     if not any((out / name).exists() for name in (CHECKPOINT, WEIGHTS)):
-        for path in (out / SNAPSHOTS).glob("epoch-*"):  # of a training that was stopped before its first checkpoint
+        for path in (out / SNAPSHOTS).glob(
+            "epoch-*"
+        ):  # of a training that was stopped before its first checkpoint
             path.unlink()
         write_json(out / CONFIG, settings)
         return
@@ -126,14 +158,22 @@ def claim_folder(out: Path, settings: dict) -> None:
     old, new = _flatten(config), _flatten(json.loads(json.dumps(settings)))
     names = [n for n in old | new if not n.startswith(FREE_SETTINGS) and old.get(n) != new.get(n)]
     if names:
-        changes = "; ".join(f"{name} was {old.get(name)!r}, now {new.get(name)!r}" for name in names[:4])
+        changes = "; ".join(
+            f"{name} was {old.get(name)!r}, now {new.get(name)!r}" for name in names[:4]
+        )
         raise RunError(
-            f"{out} holds a training with other settings ({changes}); give another folder or delete this one"
+            f"{out} holds a training with other settings ({changes}); give another folder or "
+            "delete this one"
         )
     made, now = config.get("made_with", {}), settings.get("made_with", {})
-    elsewhere = {name: now.get(name) for name in ("hardware", "precision") if now.get(name) != made.get(name)}
+    elsewhere = {
+        name: now.get(name) for name in ("hardware", "precision") if now.get(name) != made.get(name)
+    }
     if elsewhere and not (out / WEIGHTS).exists():  # a training that goes on says where
-        made["resumed_with"] = [*made.get("resumed_with", []), {"hardware": now.get("hardware")} | elsewhere]
+        made["resumed_with"] = [
+            *made.get("resumed_with", []),
+            {"hardware": now.get("hardware")} | elsewhere,
+        ]
         write_json(out / CONFIG, config | {"made_with": made})
 
 
@@ -141,5 +181,9 @@ def _flatten(content: dict, prefix: str = "") -> dict[str, object]:
     """{"a": {"b": 1}} -> {"a.b": 1}; an empty dictionary leaves nothing."""
     flat = {}
     for name, value in content.items():
-        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        flat |= (
+            _flatten(value, f"{prefix}{name}.")
+            if isinstance(value, dict)
+            else {prefix + name: value}
+        )
     return flat

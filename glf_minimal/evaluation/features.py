@@ -1,4 +1,6 @@
-"""From images to feature vectors: FID's Inception network, a reader of picture folders, and the loop over both."""
+"""From images to feature vectors: FID's Inception network, a reader of picture folders, and the
+loop over both.
+"""
 
 import http.client
 import importlib
@@ -12,11 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glf_minimal.data import NOT_A_PICTURE, PICTURE_ENDINGS, PICTURE_FORMATS, ImageDataset, pictures_in
+from glf_minimal.data import ImageDataset
 from glf_minimal.errors import DataError, MetricError
-from glf_minimal.storage import DAMAGE, read_pretrained
+from glf_minimal.files import DAMAGE, read_pretrained
+from glf_minimal.pictures import PICTURE_ENDINGS, pictures_in, read_picture, require_size
 
-AT_ONCE = 250  # images: on CPUs the features of larger batches leave the cache, which takes twice the time
+# images: on CPUs the features of larger batches leave the cache, which takes twice the time
+AT_ONCE = 250
 
 
 def require(module: str, package: str) -> ModuleType:
@@ -28,16 +32,19 @@ def require(module: str, package: str) -> ModuleType:
 
 
 class InceptionFeatures(nn.Module):
-    """Features of the Inception network that defines FID (Heusel et al., arXiv:1706.08500), as pytorch-fid has it.
+    """Features of the Inception network that defines FID (Heusel et al., arXiv:1706.08500), as
+    pytorch-fid has it.
 
-    Images (N, C, H, W), float in [0, 1], grey or RGB, of any size -> (N, dims) float32, averaged over the positions.
-    Resizing to 299 x 299 and scaling are pytorch-fid's own. Always in eval mode, without gradients. Reported FIDs are
-    of pictures with 256 levels: round by ``as_uint8`` what does not come from files.
+    Images (N, C, H, W), float in [0, 1], grey or RGB, of any size -> (N, dims) float32, averaged
+    over the positions. Resizing to 299 x 299 and scaling are pytorch-fid's own. Always in eval
+    mode, without gradients. Reported FIDs are of pictures with 256 levels: round by ``as_uint8``
+    what does not come from files.
 
     Args:
         dims: 2048, the usual one, or 64, 192, 768 for earlier layers.
-        weights: path of the weights, .pth (read without running code from it) or .safetensors. None takes them from
-            torch.hub's cache, or downloads them there (96 MB); where that fails, MetricError says what to do.
+        weights: path of the weights, .pth (read without running code from it) or .safetensors. None
+            takes them from torch.hub's cache, or downloads them there (96 MB); where that fails,
+            MetricError says what to do.
     """
 
     def __init__(self, dims: int = 2048, weights: str | Path | None = None):
@@ -47,8 +54,10 @@ class InceptionFeatures(nn.Module):
         if dims not in blocks:
             raise MetricError(f"dims: expected one of {', '.join(map(str, blocks))}; got {dims!r}")
         state = _inception_weights(weights, inception.FID_WEIGHTS_URL)
-        # pytorch-fid's own loader neither checks the download nor refuses pickled code, so it gets what was read here.
-        # The fork keeps its initial weights, overwritten at once, from moving torch's global random state.
+        # pytorch-fid's own loader neither checks the download nor refuses pickled code, so it gets
+        # what was read here. The fork keeps its initial weights, overwritten at once, from moving
+        # torch's global random
+        # state.
         loader = mock.patch.object(inception, "load_state_dict_from_url", return_value=state)
         with loader, torch.random.fork_rng([]):
             try:
@@ -56,17 +65,21 @@ class InceptionFeatures(nn.Module):
             except (RuntimeError, TypeError, AttributeError) as error:
                 reason = " ".join(str(error).split())[:160]
                 source = weights or "the cached file"
-                raise MetricError(f"weights: {source} does not hold FID's Inception network ({reason})") from error
+                raise MetricError(
+                    f"weights: {source} does not hold FID's Inception network ({reason})"
+                ) from error
         self.train(False)
 
     def train(self, mode: bool = True) -> "InceptionFeatures":
-        """Stay in eval mode, whatever is asked for: a batch's statistics would change its features."""
+        """Stay in eval mode, whatever is asked for: batch statistics would change features."""
         return super().train(False)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         low, high = images.min().item(), images.max().item()
-        if images.ndim != 4 or images.shape[1] not in (1, 3) or not (low >= 0 and high <= 1):  # also true of NaN
+        if (
+            images.ndim != 4 or images.shape[1] not in (1, 3) or not (low >= 0 and high <= 1)
+        ):  # also true of NaN
             got = f"{tuple(images.shape)} from {low:g} to {high:g}"
             raise MetricError(f"expected grey or RGB images (N, 1 or 3, H, W) in [0, 1]; got {got}")
         with torch.autocast(images.device.type, enabled=False):
@@ -78,14 +91,22 @@ def _inception_weights(path: str | Path | None, url: str) -> dict[str, Tensor]:
     """The state dict of FID's Inception, from a file, torch.hub's cache, or the network."""
     try:
         if path is None:
-            return torch.hub.load_state_dict_from_url(url, None, "cpu", False, check_hash=True, weights_only=True)
+            return torch.hub.load_state_dict_from_url(
+                url, None, "cpu", False, check_hash=True, weights_only=True
+            )
         return read_pretrained(Path(path))
-    # Whatever a broken connection or a damaged file in the cache can raise, and what read_pretrained does.
+    # Whatever a broken connection or a damaged file in the cache can raise, and what
+    # read_pretrained does.
     except (*DAMAGE, http.client.HTTPException) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        what = "cannot download FID's Inception weights" if path is None else f"weights: cannot read {path}"
+        what = (
+            "cannot download FID's Inception weights"
+            if path is None
+            else f"weights: cannot read {path}"
+        )
         raise MetricError(
-            f"{what} ({reason}); put {url.rpartition('/')[2]} into {Path(torch.hub.get_dir(), 'checkpoints')}, "
+            f"{what} ({reason}); put {url.rpartition('/')[2]} into "
+            f"{Path(torch.hub.get_dir(), 'checkpoints')}, "
             f"or give the path of a copy (.pth, .safetensors) as weights"
         ) from error
 
@@ -100,42 +121,38 @@ def as_uint8(images: Tensor) -> Tensor:
 
 
 def folder_batches(path: str | Path, batch_size: int = 50) -> Iterator[Tensor]:
-    """All pictures of a folder, without its sub-folders, by name: batches (B, 3, H, W), RGB, float32 in [0, 1].
+    """All pictures of a folder, without its sub-folders, by name: batches (B, 3, H, W), RGB,
+    float32 in [0, 1].
 
-    Holds one batch at a time. DataError names a picture that cannot be read or differs in size from the first.
+    Holds one batch at a time. DataError names a picture that cannot be read or differs in size from
+    the first.
     """
-    from PIL import Image
-
     path = Path(path)
     if not path.is_dir():
         raise DataError(f"folder: {path} is not a folder")
     files = pictures_in(path.iterdir())
     if not files:
-        raise DataError(f"folder: no pictures in {path} itself ({', '.join(sorted(PICTURE_ENDINGS))})")
+        raise DataError(
+            f"folder: no pictures in {path} itself ({', '.join(sorted(PICTURE_ENDINGS))})"
+        )
     size, batch = None, []
     for i, file in enumerate(files):
-        try:
-            with Image.open(file, formats=PICTURE_FORMATS) as picture:
-                if picture.mode[0] in "IF":  # conversion would clip these to white
-                    raise ValueError(f"{file.name} has more than 8 bits a channel; convert it to 8")
-                batch.append(np.asarray(picture.convert("RGB")))
-        except NOT_A_PICTURE as error:
-            raise DataError(f"folder: cannot read the picture {file} ({error}); repair or remove it") from error
+        picture = read_picture(file)
         size = size or picture.size
-        if picture.size != size:
-            raise DataError(
-                f"folder: {file} is {picture.width}x{picture.height} but {files[0]} is {size[0]}x{size[1]}; "
-                f"crop and scale them alike"
-            )
+        require_size(picture, file, size, files[0], "crop and scale them alike")
+        batch.append(np.asarray(picture.convert("RGB")))
         if len(batch) == batch_size or i == len(files) - 1:
             yield torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).contiguous().float() / 255
             batch = []
 
 
-def image_batches(source: Tensor | ImageDataset | str | Path, batch_size: int = 50) -> Iterator[Tensor]:
+def image_batches(
+    source: Tensor | ImageDataset | str | Path, batch_size: int = 50
+) -> Iterator[Tensor]:
     """Batches (B, C, H, W), float32 in [0, 1], of images in memory or of a folder's pictures.
 
-    Float images are rounded to 256 levels, so that they give the features of the files they would be saved to.
+    Float images are rounded to 256 levels, so that they give the features of the files they would
+    be saved to.
     """
     if batch_size < 1:
         raise MetricError(f"batch_size: expected at least 1, got {batch_size}")
@@ -148,20 +165,29 @@ def image_batches(source: Tensor | ImageDataset | str | Path, batch_size: int = 
 
 
 @torch.no_grad()
-def extract(extractor: nn.Module, batches: Iterable[Tensor], device: torch.device | str = "cpu") -> Tensor:
-    """Features (N, F), float32 on the CPU, of images that come in batches; holds one batch of images at a time.
+def extract(
+    extractor: nn.Module, batches: Iterable[Tensor], device: torch.device | str = "cpu"
+) -> Tensor:
+    """Features (N, F), float32 on the CPU, of images that come in batches; holds one batch of
+    images at a time.
 
     Args:
-        extractor: any module, images (B, C, H, W) -> (B, F). It runs, and stays, on ``device`` and in eval mode.
+        extractor: any module, images (B, C, H, W) -> (B, F). It runs, and stays, on ``device`` and
+            in eval mode.
         batches: such as ``folder_batches(path)`` or ``images.split(50)``.
     """
     extractor, features = extractor.to(device).eval(), []
-    dtype = next((p.dtype for p in extractor.parameters()), torch.float32)  # images may be a float64 model's samples
+    dtype = next(
+        (p.dtype for p in extractor.parameters()), torch.float32
+    )  # images may be a float64 model's samples
     for images in (part for batch in batches for part in batch.split(AT_ONCE)):
         features.append(extractor(images.to(device, dtype)).float().cpu())
         if features[-1].ndim != 2 or len(features[-1]) != len(images):
             shape = tuple(features[-1].shape)
-            raise MetricError(f"extractor: expected (B, F) for {len(images)} images, got {shape}; flatten the features")
+            raise MetricError(
+                f"extractor: expected (B, F) for {len(images)} images, got {shape}; flatten the "
+                "features"
+            )
     if not features:
         raise MetricError("batches: expected at least one batch of images, got none")
     return torch.cat(features)

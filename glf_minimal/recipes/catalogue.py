@@ -1,22 +1,29 @@
-"""The recipes of the book: every system of the paper and its companions, in the networks of each source.
+"""The recipes of the book: every system of the paper and its companions, in the networks of each
+source.
 
-A recipe's name is "<system>-<data set>" with the paper's convolutional networks, "<system>-small-mnist" with the same
-at half width, "<system>-slides-mnist" with the slide deck's MLPs and "<system>-report-mnist" with the FlowAE
-report's.
+A recipe's name is "<system>-<data set>" with the paper's convolutional networks,
+"<system>-small-mnist" with the same at half width, "<system>-slides-mnist" with the slide deck's
+MLPs and "<system>-report-mnist" with the FlowAE report's.
 """
 
 import dataclasses
 
 from glf_minimal.errors import RecipeError, hint
-from glf_minimal.recipes import Recipe
+from glf_minimal.recipes.recipe import Recipe
 
 # From the authors' released MNIST code, but for the length of the latents.
 PAPER_CONV = {"family": "conv", "latent_dim": 20, "width": 64, "hidden": 1024}
-PAPER_FLOW = {"form": "two-sided", "hidden": 64, "blocks": 4, "batch_norm": True, "small_init": True}
+PAPER_FLOW = {
+    "form": "two-sided",
+    "hidden": 64,
+    "blocks": 4,
+    "batch_norm": True,
+    "small_init": True,
+}
 AUTHORS_FLOW_ADAM = {"betas": [0.8, 0.9], "eps": 1e-6, "weight_decay": 2e-5}
 PAPER_TRAIN = {"epochs": 100, "batch_size": 256, "lr": 1e-3, "schedule": "halve", "halve_every": 50}
-# Latent length, width of the flow and epochs of an unofficial re-implementation; on MNIST the authors' code agrees, as
-# far as it says.
+# Latent length, width of the flow and epochs of an unofficial re-implementation; on MNIST the
+# authors' code agrees, as far as it says.
 PAPER_DATA = {
     "mnist": (20, 64, 100),
     "fashion-mnist": (20, 64, 100),
@@ -25,12 +32,29 @@ PAPER_DATA = {
 }
 TRAINING_IMAGES = {"mnist": 60_000, "fashion-mnist": 60_000, "cifar10": 50_000, "celeba": 162_770}
 
-SLIDES_MLP = {"family": "mlp", "latent_dim": 40, "hidden": [200, 200], "activation": "ReLU", "batch_norm": False}
+SLIDES_MLP = {
+    "family": "mlp",
+    "latent_dim": 40,
+    "hidden": [200, 200],
+    "activation": "ReLU",
+    "batch_norm": False,
+}
 SLIDES_FLOW = {"form": "one-sided", "hidden": 200, "blocks": 4}
 SLIDES_TRAIN = {"epochs": 15, "batch_size": 64, "lr": 1e-3}
-SLIDES_EPOCHS = {"vae": 50, "vae-flow-posterior": 50, "vae-flow-prior": 19, "glf": 15}  # as the deck reports them
+SLIDES_EPOCHS = {
+    "vae": 50,
+    "vae-flow-posterior": 50,
+    "vae-flow-prior": 19,
+    "glf": 15,
+}  # as the deck reports them
 
-REPORT_MLP = {"family": "mlp", "latent_dim": 10, "hidden": [300, 300], "activation": "ELU", "batch_norm": True}
+REPORT_MLP = {
+    "family": "mlp",
+    "latent_dim": 10,
+    "hidden": [300, 300],
+    "activation": "ELU",
+    "batch_norm": True,
+}
 REPORT_FLOW = {"form": "one-sided", "hidden": 100, "blocks": 5, "depth": 1}
 
 QUICK_CONV = PAPER_CONV | {"latent_dim": 12, "width": 32, "hidden": 256}
@@ -53,14 +77,27 @@ _ADVAE = {
     "gan_adam": {"betas": [0.5, 0.9]},
     "share": 0.5,
 } | _BETA_AND_LOSS
-_GAN = {"gan": "non-saturating", "critic_steps": 1, "gan_adam": {"lr_factor": 0.2, "betas": [0.5, 0.999]}}
+_GAN = {
+    "gan": "non-saturating",
+    "critic_steps": 1,
+    "gan_adam": {"lr_factor": 0.2, "betas": [0.5, 0.999]},
+}
 _CRITIC = {"critic_hidden": [500, 500], "critic_adam": {"lr_factor": 0.5, "betas": [0.5, 0.999]}}
-_GLANN = {"kind": "glann", "images": 60_000, "generator_hidden": [500, 500], "candidates": 32, "share": 0.7}
+_GLANN = {
+    "kind": "glann",
+    "images": 60_000,
+    "generator_hidden": [500, 500],
+    "candidates": 32,
+    "share": 0.7,
+}
 
 # What each system is: title and settings of its model.
 SYSTEMS: dict[str, tuple[str, dict]] = {
     "glf": ("GLF", _GLF),
-    "regularized-glf": ("Regularized GLF: the flow's likelihood reaches the encoder", _GLF | {"stop_gradient": False}),
+    "regularized-glf": (
+        "Regularized GLF: the flow's likelihood reaches the encoder",
+        _GLF | {"stop_gradient": False},
+    ),
     "glf-perceptual": ("GLF with the perceptual loss on VGG16", _GLF | {"reconstruction": "vgg16"}),
     "vae": ("VAE", _VAE),
     "vae-gaussian": ("VAE with learned decoder variance", _VAE | {"reconstruction": "gaussian"}),
@@ -77,7 +114,10 @@ SYSTEMS: dict[str, tuple[str, dict]] = {
         "Wasserstein auto-encoder, GAN penalty",
         {"kind": "wae-gan", "penalty_weight": 10.0} | _CRITIC | _BETA_AND_LOSS,
     ),
-    "wae-mmd": ("Wasserstein auto-encoder, MMD penalty", {"kind": "wae-mmd", "penalty_weight": 10.0} | _BETA_AND_LOSS),
+    "wae-mmd": (
+        "Wasserstein auto-encoder, MMD penalty",
+        {"kind": "wae-mmd", "penalty_weight": 10.0} | _BETA_AND_LOSS,
+    ),
     "two-stage-vae": (
         "Two-stage VAE",
         {"kind": "two-stage-vae", "reconstruction": "gaussian", "hidden": [500, 500], "share": 0.5},
@@ -118,7 +158,9 @@ def _recipe(system: str, family: str, summary: str, sources: list[str], **groups
     if "images" in groups["model"]:
         groups["model"] = groups["model"] | {"images": TRAINING_IMAGES[data]}
     name = "-".join(part for part in (system, family, data) if part)
-    if system in SOURCES and (family in ("", "small") or system.startswith("wae")):  # other families replace the rest
+    if system in SOURCES and (
+        family in ("", "small") or system.startswith("wae")
+    ):  # other families replace the rest
         sources = [*sources, SOURCES[system]]
     source = "; ".join(dict.fromkeys(sources))
     return Recipe(name=name, summary=f"{title}; {data}, {summary}", source=source, **groups)
@@ -193,7 +235,10 @@ def _report(system: str) -> Recipe:
         system,
         "report",
         "binarized, the FlowAE report's MLPs",
-        ["FlowAE report and its public code; rate, batch size and width of the flow are this book's"],
+        [
+            "FlowAE report and its public code; rate, batch size and width of the flow are this "
+            "book's"
+        ],
         data={"name": "mnist", "binarize": True},
         networks=widths,
         flow=REPORT_FLOW,
@@ -207,7 +252,15 @@ CLASSIFIERS = {
     "mnist": ({"width": 16, "zoom": 1.1, "shift": 0.07, "flip": False}, 8),
     "fashion-mnist": ({"width": 24, "zoom": 1.0, "shift": 0.03, "flip": True}, 8),
     "cifar10": (
-        {"width": 24, "blocks": 2, "zoom": 1.0, "shift": 0.0, "crop": 4, "flip": True, "weight_decay": 1e-4},
+        {
+            "width": 24,
+            "blocks": 2,
+            "zoom": 1.0,
+            "shift": 0.0,
+            "crop": 4,
+            "flip": True,
+            "weight_decay": 1e-4,
+        },
         40,
     ),
     # Zoomed by up to 1.7, so that whole frames (178 x 218) and the centre crop (140 x 140) are both familiar.
@@ -217,7 +270,11 @@ CLASSIFIERS = {
 
 def _classifier(data: str) -> Recipe:
     settings, epochs = CLASSIFIERS[data]
-    labels = {"classes": 5, "attributes": True} if data == "celeba" else {"classes": 10, "attributes": False}
+    labels = (
+        {"classes": 5, "attributes": True}
+        if data == "celeba"
+        else {"classes": 10, "attributes": False}
+    )
     return Recipe(
         name=f"classifier-{data}",
         summary=f"The classifier behind the FCD of {data}",
@@ -231,7 +288,8 @@ def _classifier(data: str) -> Recipe:
 _QUICK = [
     Recipe(
         name="quickstart",
-        summary="GLF on 4,500 MNIST digits, small convolutional networks, one to two minutes on two cores",
+        summary="GLF on 4,500 MNIST digits, small convolutional networks, "
+        "one to two minutes on two cores",
         source="this book",
         data={"name": "mnist-5k"},
         networks=QUICK_CONV,
@@ -241,7 +299,8 @@ _QUICK = [
     ),
     Recipe(
         name="demo",
-        summary="GLF of the page that runs in the browser, small enough for 'glf export'; mnist, minutes on one core",
+        summary="GLF of the page that runs in the browser, small enough for 'glf export'; "
+        "mnist, minutes on one core",
         source="this book",
         data={"name": "mnist"},
         networks=PAPER_CONV | {"latent_dim": 12, "width": 16, "hidden": 96},
@@ -251,7 +310,8 @@ _QUICK = [
     ),
     Recipe(
         name="glf-digits",
-        summary="GLF on scikit-learn's 8x8 digits, small MLPs, a few seconds: for trying things out",
+        summary="GLF on scikit-learn's 8x8 digits, small MLPs, a few seconds: "
+        "for trying things out",
         source="this book",
         data={"name": "digits"},
         networks=SLIDES_MLP | {"latent_dim": 8, "hidden": [64]},
@@ -281,5 +341,7 @@ RECIPES = {recipe.name: recipe for recipe in _ALL}
 def get_recipe(name: str) -> Recipe:
     """Look a recipe up by name."""
     if name not in RECIPES:
-        raise RecipeError(f"unknown recipe {name!r}; {hint(name, RECIPES, 'glf recipes lists them all')}")
+        raise RecipeError(
+            f"unknown recipe {name!r}; {hint(name, RECIPES, 'glf recipes lists them all')}"
+        )
     return RECIPES[name]

@@ -1,10 +1,11 @@
-"""Records of finished experiments: data/results/<experiment>/<data set>/<row>/seed-<k>.json, .png and .csv.
+"""Records of finished experiments: data/results/<experiment>/<data set>/<row>/seed-<k>.json, .png
+and .csv.
 
-A record holds every setting, every metric with its protocol, versions, hardware, times, the digests of the data and
-the commands that make it again. Beside it lie 64 samples and the history of the training.
+A record holds every setting, every metric with its protocol, versions, hardware, times, the digests
+of the data and the commands that make it again. Beside it lie 64 samples and the history of the
+training.
 """
 
-import json
 import shlex
 import time
 from dataclasses import asdict, fields, replace
@@ -12,41 +13,25 @@ from pathlib import Path
 
 import torch
 
-from glf_minimal.catalogue import RECIPES
-from glf_minimal.classifiers import cast, classifier_path, load_classifier, save_classifier
 from glf_minimal.data import ImageDataset
 from glf_minimal.errors import RunError
-from glf_minimal.evaluation import Protocol, evaluate, learning_curve
-from glf_minimal.experiments import GROUPS, load_data, load_run, read_config
-from glf_minimal.features import InceptionFeatures
+from glf_minimal.evaluation.classifier import (
+    load_classifier,
+)
+from glf_minimal.evaluation.evaluate import Protocol, evaluate, learning_curve
+from glf_minimal.evaluation.features import InceptionFeatures
+from glf_minimal.files import atomic, make_folder, read_csv, read_json, read_tensors, write_json
 from glf_minimal.models import LatentModel
 from glf_minimal.provenance import git_commit, hardware, versions
-from glf_minimal.runs import HISTORY, SAMPLES, SNAPSHOTS, WEIGHTS, History
-from glf_minimal.storage import atomic, make_folder, read_csv, read_json, read_tensors, write_json
-
-NOT_IN_COMMANDS = ("train.device", "train.progress", "train.checkpoint_seconds")  # which change no number
-
-
-def train_command(config: dict) -> str | None:
-    """The command that trains a run again: its recipe, and what differs from it. None without such a recipe."""
-    recipe = RECIPES.get(config.get("recipe"))
-    if recipe is None:
-        return None
-    # As JSON has it, where tuples are lists.
-    known = {(group, key): json.dumps(v) for group, keys in recipe.settings().items() for key, v in keys.items()}
-    own = {(group, key): json.dumps(v) for group in GROUPS for key, v in config[group].items()}
-    processes = own.pop(("train", "processes"), None)  # which the launcher sets, no recipe
-    stated = {(group, key) for group in GROUPS for key in getattr(recipe, group)}
-    if not stated <= own.keys() <= known.keys():  # a recipe of this name, but of another version
-        return None
-    changed = {f"{group}.{key}": value for (group, key), value in own.items() if value != known[group, key]}
-    sets = [f"{name}={value}" for name, value in changed.items() if name not in NOT_IN_COMMANDS]
-    start = ["torchrun", f"--nproc_per_node={processes}", "-m", "glf_minimal"] if processes else ["glf"]
-    return shlex.join([*start, "train", "--recipe", recipe.name, *(part for s in sets for part in ("--set", s))])
+from glf_minimal.recipes.recipe import GROUPS
+from glf_minimal.recipes.run import load_data, load_run, read_config, train_command
+from glf_minimal.training.folder import HISTORY, SAMPLES, SNAPSHOTS, WEIGHTS, History
 
 
 def commands(folder: Path, config: dict, evaluate_options: list[str]) -> list[str]:
-    """The commands that train and evaluate a run again, in a folder of the same name; none without a recipe."""
+    """The commands that train and evaluate a run again, in a folder of the same name; none without
+    a recipe.
+    """
     train = train_command(config)
     if train is None:
         return []
@@ -64,7 +49,11 @@ def protocol_options(protocol: Protocol) -> list[str]:
         value = getattr(protocol, field.name)
         if value != field.default and field.name != "binarize":  # which follows from the run
             name = field.name.replace("_", "-")
-            options += [f"--{'' if value else 'no-'}{name}"] if isinstance(value, bool) else [f"--{name}", str(value)]
+            options += (
+                [f"--{'' if value else 'no-'}{name}"]
+                if isinstance(value, bool)
+                else [f"--{name}", str(value)]
+            )
     return options
 
 
@@ -76,13 +65,15 @@ def evaluate_run(
     inception: InceptionFeatures | None = None,
     real: bool = False,
 ) -> dict:
-    """Evaluate a finished run (with ``real``, training images in place of samples); gives the content of a record.
+    """Evaluate a finished run (with ``real``, training images in place of samples); gives the
+    content of a record.
 
-    Images are rounded to 0 or 1 where the run was trained on such. A run that is not of the catalogue's recipes has no
-    "commands". Where the training kept snapshots, "curve" says what each of them is worth.
+    Images are rounded to 0 or 1 where the run was trained on such. A run that is not of the
+    catalogue's recipes has no "commands". Where the training kept snapshots, "curve" says what each
+    of them is worth.
 
     Raises:
-        RunError: no finished run, or not of a model that ``experiments`` can build.
+        RunError: no finished run, or not of a model that ``recipes.build`` can build.
     """
     started = time.perf_counter()
     folder, device = Path(folder), torch.device(device)
@@ -91,22 +82,29 @@ def evaluate_run(
     grey = config["data"] | {"binarize": False}  # the protocol says whether to round
     protocol = replace(protocol, binarize=config["data"].get("binarize", False))
     reference = load_data(grey, protocol.reference, root)
-    measures = evaluate(model, reference, protocol, inception, real=load_data(grey, "train", root) if real else None)
+    measures = evaluate(
+        model, reference, protocol, inception, real=load_data(grey, "train", root) if real else None
+    )
     flags = {"--real": real, "--fid": inception is not None}
     options = [*protocol_options(protocol), *(flag for flag, is_set in flags.items() if is_set)]
     facts = None
     if isinstance(measures["classifier"], dict):
         _, facts = load_classifier(reference.name)
-        facts = {"data": facts["settings"]["data"]["name"]} | {name: facts[name] for name in ("accuracy", "sha256")}
+        facts = {"data": facts["settings"]["data"]["name"]} | {
+            name: facts[name] for name in ("accuracy", "sha256")
+        }
     history = read_tensors(folder / WEIGHTS)[1].get("history")
     if not history:
-        raise RunError(f"{folder / WEIGHTS} has no training history; it was not written by a training")
+        raise RunError(
+            f"{folder / WEIGHTS} has no training history; it was not written by a training"
+        )
     drawn = not real and isinstance(measures["classifier"], dict)
     curve = _curve(folder, history, model, reference, protocol) if drawn else []
     return _what_was_trained(folder, config, history, options) | {
         "metrics": measures,
         **({"curve": curve} if curve else {}),
-        "protocol": asdict(protocol) | {"samples_are": "real training images" if real else "generated"},
+        "protocol": asdict(protocol)
+        | {"samples_are": "real training images" if real else "generated"},
         "classifier": facts,
         "parameters": sum(p.numel() for p in model.parameters()),
         "evaluation": {
@@ -132,7 +130,11 @@ def _what_was_trained(folder: Path, config: dict, history: History, options: lis
         "training": {
             "epochs": len(history),
             **_times(history),
-            "last": {name: value for name, value in last.items() if name not in ("seconds", "cpu_seconds", "lr")},
+            "last": {
+                name: value
+                for name, value in last.items()
+                if name not in ("seconds", "cpu_seconds", "lr")
+            },
             "data_sha256": config["data_sha256"],
             **config.get("made_with", {}),
         },
@@ -146,7 +148,9 @@ def _times(history: History) -> dict[str, float]:
 
 
 def diverged_run(folder: Path, protocol: Protocol, error: str) -> dict:
-    """The content of a record of a training that ended with this DivergenceError: it has no metrics."""
+    """The content of a record of a training that ended with this DivergenceError: it has no
+    metrics.
+    """
     config = read_config(folder)
     history = read_csv(folder / HISTORY) if (folder / HISTORY).exists() else []
     what = f"diverged: {error.partition(';')[0]}"
@@ -159,14 +163,22 @@ def diverged_run(folder: Path, protocol: Protocol, error: str) -> dict:
 def _curve(
     folder: Path, history: History, model: LatentModel, reference: ImageDataset, protocol: Protocol
 ) -> list[dict]:
-    """What the snapshots of a run are worth: epoch, seconds of training so far, FCD, reconstruction error."""
-    paths = {int(path.stem.removeprefix("epoch-")): path for path in (folder / SNAPSHOTS).glob("epoch-*.safetensors")}
+    """What the snapshots of a run are worth: epoch, seconds of training so far, FCD, reconstruction
+    error.
+    """
+    paths = {
+        int(path.stem.removeprefix("epoch-")): path
+        for path in (folder / SNAPSHOTS).glob("epoch-*.safetensors")
+    }
     if not paths:
         return []
     epochs = sorted(paths)
     weights = (read_tensors(paths[epoch])[0] for epoch in epochs)
     points = learning_curve(model, weights, reference, protocol, load_classifier(reference.name)[0])
-    return [{"epoch": epoch} | _times(history[:epoch]) | point for epoch, point in zip(epochs, points, strict=True)]
+    return [
+        {"epoch": epoch} | _times(history[:epoch]) | point
+        for epoch, point in zip(epochs, points, strict=True)
+    ]
 
 
 def table(record: dict) -> list[str]:
@@ -178,12 +190,18 @@ def table(record: dict) -> list[str]:
             continue
         lines += [f"{group:15}{name:26}{value:12.4f}" for name, value in measures.items()]
     if record["classifier"]:
-        lines.append("classifier of {data}, test accuracy {accuracy:.4f}".format(**record["classifier"]))
-    return [*lines, "protocol: " + ", ".join(f"{name} {value}" for name, value in record["protocol"].items())]
+        lines.append(
+            "classifier of {data}, test accuracy {accuracy:.4f}".format(**record["classifier"])
+        )
+    return [
+        *lines,
+        "protocol: " + ", ".join(f"{name} {value}" for name, value in record["protocol"].items()),
+    ]
 
 
 def write_record(record: dict, run: Path, results: Path, experiment: str, row: str) -> Path:
-    """Write a record with the run's samples and history beside it; returns the path of the JSON file.
+    """Write a record with the run's samples and history beside it; returns the path of the JSON
+    file.
 
     The JSON file is written last: where it is, nothing is missing.
 
@@ -191,11 +209,19 @@ def write_record(record: dict, run: Path, results: Path, experiment: str, row: s
         RunError: a run without commands, or files that cannot be read or written.
     """
     if not record["commands"]:
-        raise RunError(f"no recipe of the catalogue makes {run} again, so there are no commands to record")
+        raise RunError(
+            f"no recipe of the catalogue makes {run} again, so there are no commands to record"
+        )
     data = record["settings"]["data"]["name"].replace(":", "-").replace("/", "-")
     path = _path(results, experiment, data, row, f"seed-{record['seed']}.json")
-    names = {".png": SAMPLES, ".csv": HISTORY} if record["protocol"]["samples_are"] == "generated" else {}
-    if record["protocol"]["samples_are"] == "none" and (run / HISTORY).exists():  # diverged, after a checkpoint
+    names = (
+        {".png": SAMPLES, ".csv": HISTORY}
+        if record["protocol"]["samples_are"] == "generated"
+        else {}
+    )
+    if (
+        record["protocol"]["samples_are"] == "none" and (run / HISTORY).exists()
+    ):  # diverged, after a checkpoint
         names = {".csv": HISTORY}
     beside = {ending: _read_bytes(run / name) for ending, name in names.items()}
     make_folder(path.parent)
@@ -212,7 +238,10 @@ def _path(results: str | Path, *names: str) -> Path:
     """A path in the folder of the records, or RunError for a name that leads out of it."""
     for name in names:
         if name in ("", ".", "..") or "/" in name or "\0" in name:
-            raise RunError(f"expected the name of an experiment, a data set or a row, without '/'; got {name!r}")
+            raise RunError(
+                "expected the name of an experiment, a data set or a row, without '/'; got "
+                f"{name!r}"
+            )
     return Path(results, *names)
 
 
@@ -230,17 +259,22 @@ def read_record(path: Path) -> dict:
 def read_records(results: str | Path, experiment: str, data: str) -> dict[str, list[dict]]:
     """The records of an experiment on a data set: by row, one for each seed.
 
-    Each record also says, as "history", its training's history, one row an epoch; empty for real images.
+    Each record also says, as "history", its training's history, one row an epoch; empty for real
+    images.
 
     Raises:
         RunError: no such experiment.
     """
     folder, records = _path(results, experiment, data), {}
-    for path in sorted(folder.glob("*/seed-*.json"), key=lambda path: (path.parent.name, len(path.name), path.name)):
+    for path in sorted(
+        folder.glob("*/seed-*.json"), key=lambda path: (path.parent.name, len(path.name), path.name)
+    ):
         history = read_csv(beside) if (beside := path.with_suffix(".csv")).exists() else []
         records.setdefault(path.parent.name, []).append(read_record(path) | {"history": history})
     if not records:
-        raise RunError(f"no records in {folder}; 'glf evaluate RUN --record {experiment}/ROW' writes them")
+        raise RunError(
+            f"no records in {folder}; 'glf evaluate RUN --record {experiment}/ROW' writes them"
+        )
     return records
 
 
@@ -249,38 +283,3 @@ def _read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise RunError(f"cannot read {path} ({error.strerror}); train the run again") from error
-
-
-def is_classifier(folder: Path) -> bool:
-    """Whether a run's folder holds a classifier."""
-    return read_config(folder)["model"].get("kind") == "classifier"
-
-
-def evaluate_classifier(
-    folder: Path, root: Path | None = None, install: bool = False, device: torch.device | str = "cpu"
-) -> dict:
-    """Test accuracy of a finished classifier run; ``install`` makes it the one behind its data set's FCD.
-
-    The accuracy is that of the weights in half precision, as they are installed.
-    """
-    folder = Path(folder)
-    config = read_config(folder)
-    classifier, _ = load_run(folder, device)
-    path = classifier_path(trained_on := config["data"]["name"])
-    if install and not path.stem.endswith(f"-{trained_on}"):
-        raise RunError(f"{path.name} serves more data than {trained_on}, on which {folder} was trained; train on all")
-    data = load_data(config["data"], "test", root).to(device)
-    classifier.load_state_dict(cast(cast(classifier.state_dict(), torch.float16), torch.float32))
-    places = torch.arange(len(data)).split(500)
-    facts = {
-        "accuracy": classifier.accuracy((data.batch(place), data.labels[place.to(device)]) for place in places),
-        "test_images": len(data),
-        "test_sha256": data.digest,
-        "command": train_command(config),
-        "settings": {name: config.get(name) for name in (*GROUPS, "recipe", "image_shape")},
-        "training": {"data_sha256": config["data_sha256"], **config.get("made_with", {})},
-    }
-    if install:
-        make_folder(path.parent)
-        save_classifier(classifier, path, facts)
-    return facts

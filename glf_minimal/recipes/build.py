@@ -1,19 +1,18 @@
 """From settings to models: how a recipe is built and trained, and how a finished run is read back.
 
-A recipe has five groups of settings: the data set, the networks, the flow, the model and the training. Each is
-plain data that goes into a run's ``config.json``, so a run's folder says by itself how to rebuild its model.
+A recipe has five groups of settings: the data set, the networks, the flow, the model and the
+training. Each is plain data that goes into a run's ``config.json``, so a run's folder says by
+itself how to rebuild its model.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from glf_minimal.classifiers import Classifier
-from glf_minimal.config import TrainConfig
-from glf_minimal.data import ImageDataset, load_dataset
-from glf_minimal.errors import GLFError, RecipeError, RunError
+from glf_minimal.errors import RecipeError
+from glf_minimal.evaluation.classifier import Classifier
+from glf_minimal.files import DAMAGE
 from glf_minimal.flows import Flow, one_sided_flow, two_sided_flow
 from glf_minimal.models import (
     AAE,
@@ -32,13 +31,8 @@ from glf_minimal.models import (
     TwoStageVAE,
 )
 from glf_minimal.networks import Shape, conv_decoder, conv_encoder, mlp, mlp_decoder, mlp_encoder
-from glf_minimal.recipes import Recipe
-from glf_minimal.runs import CONFIG, WEIGHTS, History
-from glf_minimal.storage import DAMAGE, load_weights, read_json, read_tensors
-from glf_minimal.training import fit
 
 NETWORKS = {"conv": (conv_encoder, conv_decoder), "mlp": (mlp_encoder, mlp_decoder)}
-GROUPS = ("data", "networks", "flow", "model", "train")  # of settings
 FLOWS = {"one-sided": one_sided_flow, "two-sided": two_sided_flow}
 
 
@@ -58,7 +52,9 @@ Builder = Callable[[dict[str, dict], Shape, dict], Trainable]
 def build_auto_encoder(
     settings: dict[str, dict], image_shape: Shape, outputs_per_latent: int = 1
 ) -> tuple[nn.Module, nn.Module]:
-    """Encoder and decoder of the settings; a VAE's encoder has 2 outputs per latent, mean and log-variance."""
+    """Encoder and decoder of the settings; a VAE's encoder has 2 outputs per latent, mean and
+    log-variance.
+    """
     (encoder, decoder), arguments = _pick(NETWORKS, settings["networks"], "family", "networks")
     latent_dim = arguments.pop("latent_dim")
     return (
@@ -73,8 +69,12 @@ def build_flow(settings: dict[str, dict]) -> Flow:
     return make_flow(settings["networks"]["latent_dim"], **arguments)
 
 
-def builder(model: type[LatentModel], needs: str = "latent_dim", outputs_per_latent: int = 1) -> Builder:
-    """How most models are put together: encoder, decoder and ``latent_dim`` or a ``flow``, then the rest by name."""
+def builder(
+    model: type[LatentModel], needs: str = "latent_dim", outputs_per_latent: int = 1
+) -> Builder:
+    """How most models are put together: encoder, decoder and ``latent_dim`` or a ``flow``, then the
+    rest by name.
+    """
 
     def build(settings: dict[str, dict], image_shape: Shape, arguments: dict) -> LatentModel:
         networks = build_auto_encoder(settings, image_shape, outputs_per_latent)
@@ -105,9 +105,13 @@ def _vae(settings: dict[str, dict], image_shape: Shape, arguments: dict) -> VAE:
     networks = build_auto_encoder(settings, image_shape, outputs_per_latent=2)
     flows = {}
     for name, argument in (("prior", "prior"), ("posterior", "posterior_flow")):
-        make, arguments = _pick({"normal": lambda _: None, "flow": build_flow}, arguments, name, "model")
+        make, arguments = _pick(
+            {"normal": lambda _: None, "flow": build_flow}, arguments, name, "model"
+        )
         flows[argument] = make(settings)
-    return VAE(*networks, settings["networks"]["latent_dim"], **flows, **_named_parts(settings, arguments))
+    return VAE(
+        *networks, settings["networks"]["latent_dim"], **flows, **_named_parts(settings, arguments)
+    )
 
 
 def _glann(settings: dict[str, dict], image_shape: Shape, arguments: dict) -> GLANN:
@@ -137,7 +141,7 @@ MODELS: dict[str, Builder] = {
 
 
 def build_model(settings: dict[str, dict], image_shape: Shape, seed: int = 0) -> Trainable:
-    """Build the model of a recipe's settings for images (C, H, W), its weights drawn from ``seed``."""
+    """Build the model of a recipe's settings for images (C, H, W), weights drawn from ``seed``."""
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         try:
@@ -147,65 +151,3 @@ def build_model(settings: dict[str, dict], image_shape: Shape, seed: int = 0) ->
             raise
         except DAMAGE as error:
             raise RecipeError(f"the settings do not give a model: {error}") from error
-
-
-def load_data(settings: dict, split: str, root: str | Path | None = None) -> ImageDataset:
-    """A split of the data set that the group "data" of a recipe's settings describes; only "train" is limited."""
-    data, limit = load_dataset(settings.get("name"), split, root, settings.get("image_size")), settings.get("limit")
-    if limit is not None and (type(limit) is not int or limit < 1):
-        raise RecipeError(f"data.limit: expected a positive number of images, got {limit!r}")
-    if limit is not None and split == "train":
-        labels = None if data.labels is None else data.labels[:limit]
-        data = ImageDataset(data.pixels[:limit], labels, data.name)
-    return data.binarized() if settings.get("binarize") else data
-
-
-def train_recipe(recipe: Recipe, out: str | Path, root: str | Path | None = None) -> History:
-    """Train a recipe into the folder ``out``, or go on with what lies there; see ``fit`` for the files.
-
-    Args:
-        recipe: from ``get_recipe``, perhaps ``with_settings``.
-        out: the run's folder.
-        root: where the data is cached.
-
-    Raises:
-        RunError: ``out`` holds a run with other settings.
-    """
-    settings = recipe.settings()
-    config = TrainConfig(**settings["train"])
-    data = load_data(settings["data"], "train", root)
-    model = build_model(settings, data.image_shape, config.seed)
-    if isinstance(model, GLANN) and model.latents.num_embeddings != len(data):
-        raise RecipeError(f"model.images: expected {len(data)}, one latent an image of {data.name}; set it to that")
-    try:
-        return fit(model, data, config, out, {"recipe": recipe.name, **settings})
-    except GLFError:
-        raise
-    except ValueError as error:  # parts, losses and images that do not fit each other
-        raise RecipeError(f"the settings do not fit {data.name}: {error}") from error
-
-
-def read_config(folder: Path) -> dict:
-    """The ``config.json`` of a run, or RunError where it does not say how to build the model."""
-    config = read_json(folder / CONFIG)
-    missing = [group for group in GROUPS if not isinstance(config.get(group), dict)]
-    missing += [name for name in ("built", "data_sha256") if name not in config]
-    if missing:
-        raise RunError(
-            f"{folder / CONFIG} has no settings for {', '.join(missing)}, so the model cannot be built from it; build "
-            f"a model of your own in Python, and load {WEIGHTS} into it with load_state_dict"
-        )
-    return config
-
-
-def load_run(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Trainable, dict]:
-    """Read a finished run: its model, in eval mode, and the content of its ``config.json``."""
-    folder = Path(folder)
-    config = read_config(folder)
-    tensors, _ = read_tensors(folder / WEIGHTS)
-    try:
-        model = build_model(config, tuple(config["image_shape"]))
-    except (KeyError, TypeError, RecipeError) as error:
-        raise RecipeError(f"{folder / CONFIG} does not give a model ({error}); train the run again") from error
-    load_weights(model, tensors, folder / WEIGHTS)
-    return model.to(device).eval(), config

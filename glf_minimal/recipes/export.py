@@ -1,17 +1,21 @@
-"""A trained flow and decoder as one JavaScript file, for a page that runs them in its reader's browser.
+"""A trained flow and decoder as one JavaScript file, for a page that runs them in the browser.
 
-The file assigns one global, ``GLF_MODEL``: plain JSON, whose tensors are base64 of little-endian floats. A page loads
-it with a script tag, so it needs no server; ``book/_static/demo.js`` reads and runs it.
+The file assigns one global, ``GLF_MODEL``: plain JSON, whose tensors are base64 of little-endian
+floats. A page loads it with a script tag, so it needs no server; ``book/_static/demo.js`` reads and
+runs it.
 
     recipe, data, image_shape (C, H, W), latent_dim D
     flow        its layers in the order data -> noise: couplings and permutations
     decoder     its layers
-    latents     (N, D) encoded real images; center (D,) and axes (2, D) of their two leading principal components
-    check       eps (n, D), latents (n, D), log_density (n,), images (n, C, H, W), plain (n, C, H, W): what PyTorch
-                makes of some noise with and without the flow, with the weights as rounded for the file
+    latents     (N, D) encoded real images; center (D,) and axes (2, D) of their two leading
+                principal components
+    check       eps (n, D), latents (n, D), log_density (n,), images (n, C, H, W) and plain
+                (n, C, H, W): what PyTorch makes of some noise with and without the flow, with the
+                weights as rounded for the file
 
-Batch norm is folded into the linear layer or convolution next to it, in float64: in eval mode it is an affine map with
-constant coefficients. That leaves fewer numbers and fewer kinds of layer. The weights are then rounded to float16.
+Batch norm is folded into the linear layer or convolution next to it, in float64: in eval mode it is
+an affine map with constant coefficients. That leaves fewer numbers and fewer kinds of layer. The
+weights are then rounded to float16.
 """
 
 import base64
@@ -24,11 +28,11 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from glf_minimal.errors import RunError
-from glf_minimal.experiments import load_data, load_run
+from glf_minimal.files import atomic
 from glf_minimal.flows import AffineCoupling, Conditioner, Flow, Permutation
 from glf_minimal.models import LatentModel
 from glf_minimal.networks import ToImage
-from glf_minimal.storage import atomic
+from glf_minimal.recipes.run import load_data, load_run
 
 LATENTS, CHECKS = 400, 3  # points in the file
 
@@ -43,7 +47,8 @@ def _fold_batch_norm(network: nn.Sequential) -> nn.Sequential:
         elif isinstance(layer, nn.BatchNorm2d) and isinstance(before, nn.ConvTranspose2d):
             layers[-1] = fuse_conv_bn_eval(before, layer, transpose=True)
         elif isinstance(layer, nn.Linear) and isinstance(before, nn.BatchNorm1d):
-            # W (scale * x + shift) + b, as in the authors' couplings, whose batch norm follows the ReLU
+            # W (scale * x + shift) + b, as in the authors' couplings, whose batch norm follows the
+            # ReLU
             scale = before.weight / (before.running_var + before.eps).sqrt()
             shift = before.bias - scale * before.running_mean
             layer.bias.data += layer.weight @ shift
@@ -65,7 +70,9 @@ def for_export(model: LatentModel) -> LatentModel:
 
 
 def _tensor(tensor: Tensor, dtype: str = "float16") -> dict:
-    """{"shape": …, "float16" or "float32": base64 of the numbers, little-endian, in row-major order}."""
+    """{"shape": …, "float16" or "float32": base64 of the numbers, little-endian, in row-major
+    order}.
+    """
     numbers = tensor.detach().numpy().astype({"float16": "<f2", "float32": "<f4"}[dtype])
     return {"shape": list(tensor.shape), dtype: base64.b64encode(numbers.tobytes()).decode()}
 
@@ -75,8 +82,14 @@ def _layer(layer: nn.Module) -> dict:
     match layer:
         case nn.Linear():
             return {"type": "linear", "weight": _tensor(layer.weight), "bias": _tensor(layer.bias)}
-        case nn.ConvTranspose2d(kernel_size=(4, 4), stride=(2, 2), padding=(1, 1), output_padding=(0, 0), groups=1):
-            return {"type": "conv-transpose", "weight": _tensor(layer.weight), "bias": _tensor(layer.bias)}
+        case nn.ConvTranspose2d(
+            kernel_size=(4, 4), stride=(2, 2), padding=(1, 1), output_padding=(0, 0), groups=1
+        ):
+            return {
+                "type": "conv-transpose",
+                "weight": _tensor(layer.weight),
+                "bias": _tensor(layer.bias),
+            }
         case nn.ReLU():
             return {"type": "relu"}
         case nn.ELU(alpha=1.0):
@@ -85,7 +98,10 @@ def _layer(layer: nn.Module) -> dict:
             return {"type": "unflatten", "shape": list(layer.unflattened_size)}
         case ToImage():
             return {"type": layer.squash}
-    raise RunError(f"cannot export the layer {layer}; expected one of the book's MLP and convolutional decoders")
+    raise RunError(
+        f"cannot export the layer {layer}; expected one of the book's MLP and convolutional "
+        "decoders"
+    )
 
 
 def _flow_layer(layer: nn.Module) -> dict:
@@ -95,11 +111,13 @@ def _flow_layer(layer: nn.Module) -> dict:
         case AffineCoupling():
             halves = {"move_first": layer.move_first, "move_second": layer.move_second}
             moves = {
-                name: half and [[_layer(part) for part in net] for net in half.nets] for name, half in halves.items()
+                name: half and [[_layer(part) for part in net] for net in half.nets]
+                for name, half in halves.items()
             }
             return {"type": "coupling", "scale": layer.scale, "sizes": layer.sizes} | moves
     raise RunError(
-        f"cannot export a flow with the layer {type(layer).__name__}; expected affine couplings and permutations"
+        f"cannot export a flow with the layer {type(layer).__name__}; expected affine couplings "
+        "and permutations"
     )
 
 
@@ -108,12 +126,14 @@ def export_run(run: str | Path, out: str | Path, root: str | Path | None = None)
     """Write a finished run's flow and decoder to the JavaScript file ``out``.
 
     Args:
-        run: folder of a finished training of a GLF, or of another model that draws its latents from a flow.
+        run: folder of a finished training of a GLF, or of another model that draws its latents from
+            a flow.
         out: the file to write.
         root: where the data is cached; the latents in the file are those of the first test images.
 
     Returns:
-        The largest difference of a pixel, in [0, 1], that folding and rounding make on the file's check vectors.
+        The largest difference of a pixel, in [0, 1], that folding and rounding make on the file's
+        check vectors.
 
     Raises:
         RunError: no such model, or one with layers that the file has no words for.
@@ -122,11 +142,14 @@ def export_run(run: str | Path, out: str | Path, root: str | Path | None = None)
     model, config = load_run(run)
     if not isinstance(getattr(model, "prior", None), Flow):
         raise RunError(
-            f"{run} holds the model {type(model).__name__}, whose latents come from no flow; give a GLF's run"
+            f"{run} holds the model {type(model).__name__}, whose latents come from no flow; "
+            "give a GLF's run"
         )
     rounded = for_export(model)
     if not all(parameter.isfinite().all() for parameter in rounded.parameters()):
-        raise RunError(f"{run} has weights above 65504, the largest float16; train it with a smaller rate")
+        raise RunError(
+            f"{run} has weights above 65504, the largest float16; train it with a smaller rate"
+        )
     z = model.encode(load_data(config["data"], "test", root).batch(slice(LATENTS)))
     eps = torch.randn(CHECKS, model.latent_dim, generator=torch.Generator().manual_seed(0))
     latents, _ = rounded.prior.inverse(eps)
@@ -146,5 +169,8 @@ def export_run(run: str | Path, out: str | Path, root: str | Path | None = None)
     }
     with atomic(out) as temporary:
         script = f"globalThis.GLF_MODEL = {json.dumps(content)};\n"
-        temporary.write_text("// A GLF, written by 'glf export': a description in JSON, weights in base64.\n" + script)
+        temporary.write_text(
+            "// A GLF, written by 'glf export': a description in JSON, weights in base64.\n"
+            + script
+        )
     return (check["images"] - model.decode(model.prior.inverse(eps)[0])).abs().max().item()

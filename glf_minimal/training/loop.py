@@ -10,15 +10,23 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from glf_minimal.checks import check_batch_norm, check_weights, to_channels_last, watch_inverse
-from glf_minimal.config import TrainConfig, uses_bf16
 from glf_minimal.data import ImageDataset
 from glf_minimal.errors import DataError, DivergenceError, GLFError, RecipeError
+from glf_minimal.files import locked_folder
 from glf_minimal.models.base import LatentModel, Stage, Trainable, Update
-from glf_minimal.parallel import Team, join, share_batch_norm
+from glf_minimal.networks import to_channels_last
 from glf_minimal.provenance import git_commit, hardware, versions
-from glf_minimal.runs import CHECKPOINT, SNAPSHOT_EPOCHS, History, Run, checkpoint_epoch, claim_folder
-from glf_minimal.storage import locked_folder
+from glf_minimal.training.checks import check_batch_norm, check_weights, watch_inverse
+from glf_minimal.training.folder import (
+    CHECKPOINT,
+    SNAPSHOT_EPOCHS,
+    History,
+    Run,
+    checkpoint_epoch,
+    claim_folder,
+)
+from glf_minimal.training.parallel import Team, join, share_batch_norm
+from glf_minimal.training.settings import TrainConfig, uses_bf16
 
 STEPS_BETWEEN_CHECKS = 100  # how often the losses, kept on the device, are looked at for NaN
 
@@ -26,7 +34,10 @@ STEPS_BETWEEN_CHECKS = 100  # how often the losses, kept on the device, are look
 def stage_lengths(stages: tuple[Stage, ...], epochs: int) -> list[int]:
     """Divide ``epochs`` among the stages by their shares, at least one each."""
     if epochs < len(stages):
-        raise RecipeError(f"epochs: this model trains in {len(stages)} stages and needs an epoch each; got {epochs}")
+        raise RecipeError(
+            f"epochs: this model trains in {len(stages)} stages and needs an epoch each; got "
+            f"{epochs}"
+        )
     total = sum(stage.share for stage in stages)
     ends = np.cumsum([stage.share for stage in stages]) / total * epochs
     bounds = [0]
@@ -39,22 +50,37 @@ class _Stepper:
     """One update of a stage with its parameters and its optimizer."""
 
     def __init__(self, model: Trainable, update: Update, prefix: str):
-        self.model, self.update, self.prefix = model, update, prefix  # the prefix goes before the names of its terms
+        self.model, self.update, self.prefix = (
+            model,
+            update,
+            prefix,
+        )  # the prefix goes before the names of its terms
         self.parameters: dict[str, nn.Parameter] = {}
         groups, seen = [], set()
         for part, adam in update.parts.items():
-            named = {f"{part}.{n}": p for n, p in getattr(model, part).named_parameters() if p.requires_grad}
-            named = {n: p for n, p in named.items() if p not in seen}  # parts may share (tied) parameters
+            named = {
+                f"{part}.{n}": p
+                for n, p in getattr(model, part).named_parameters()
+                if p.requires_grad
+            }
+            named = {
+                n: p for n, p in named.items() if p not in seen
+            }  # parts may share (tied) parameters
             seen |= set(named.values())
             self.parameters |= named
             if named:
                 groups.append({"params": list(named.values()), **asdict(adam)})
         if not seen:
-            raise ValueError(f"the parts {', '.join(update.parts)} have no parameters to train; are they all frozen?")
+            raise ValueError(
+                f"the parts {', '.join(update.parts)} have no parameters to train; are they all "
+                "frozen?"
+            )
         self.fused = all(p.device.type in ("cpu", "cuda") for p in seen)
         self.optimizer = torch.optim.Adam(groups, fused=self.fused)
 
-    def step(self, batch: dict[str, Tensor], lr: float, bf16: bool, team: Team = Team()) -> dict[str, Tensor]:  # noqa: B008
+    def step(
+        self, batch: dict[str, Tensor], lr: float, bf16: bool, team: Team = Team()
+    ) -> dict[str, Tensor]:
         """Move the parameters once (or ``repeats`` times); give the detached loss terms."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_factor"]
@@ -70,10 +96,16 @@ class _Stepper:
     def state(self) -> dict[str, Tensor]:
         """The optimizer's state as named tensors: "<parameter>/<key>"."""
         state = self.optimizer.state
-        return {f"{n}/{key}": value for n, p in self.parameters.items() for key, value in state[p].items()}
+        return {
+            f"{n}/{key}": value
+            for n, p in self.parameters.items()
+            for key, value in state[p].items()
+        }
 
     def load(self, tensors: dict[str, Tensor], prefix: str) -> None:
-        """Take over what ``state`` gave, its names prefixed. Moments get the memory format of their parameter."""
+        """Take over what ``state`` gave, its names prefixed. Moments get the memory format of their
+        parameter.
+        """
         for name in [name for name in tensors if name.startswith(prefix)]:
             parameter_name, key = name.removeprefix(prefix).rsplit("/", 1)
             parameter, value = self.parameters[parameter_name], tensors[name]
@@ -87,29 +119,32 @@ class _Stepper:
 def fit(
     model: Trainable,
     data: ImageDataset | Tensor,
-    config: TrainConfig = TrainConfig(),  # noqa: B008 (frozen)
+    config: TrainConfig = TrainConfig(),
     out: str | Path | None = None,
     settings: dict | None = None,
 ) -> History:
     """Train a model; return its history, one row an epoch with the mean of every loss term.
 
-    With ``out``, the folder gets the files that ``glf_minimal.runs`` lists. A training that was stopped goes on from
-    its checkpoint when ``fit`` is called again with the same arguments, and ends with the weights it would have had
-    without the stop (on the same machine). One that is finished is loaded and returned.
+    With ``out``, the folder gets the files that ``training.folder`` lists. A training that was
+    stopped goes on from its checkpoint when ``fit`` is called again with the same arguments, and
+    ends with the weights it would have had without the stop (on the same machine). One that is
+    finished is loaded and returned.
 
-    The model is left on the training's device, in eval mode. torch's global random state is left as it was. Started by
-    ``torchrun`` or ``accelerate launch``, the processes train one model together (``glf_minimal.parallel``).
+    The model is left on the training's device, in eval mode. torch's global random state is left as
+    it was. Started by ``torchrun`` or ``accelerate launch``, the processes train one model together
+    (``training.parallel``).
 
     Args:
         model: any ``LatentModel``, or anything else that is ``Trainable``.
         data: a data set, or a tensor of images (N, C, H, W), float in [0, 1] or uint8.
         config: how long and how.
         out: folder for the files; None writes none.
-        settings: what else describes this training (JSON-able), such as the model's arguments; kept in
-            ``config.json``, and a stopped training only goes on with the same.
+        settings: what else describes this training (JSON-able), such as the model's arguments; kept
+            in ``config.json``, and a stopped training only goes on with the same.
 
     Raises:
-        DivergenceError: a loss or a weight is NaN or infinite; says at which step, and what to go back to.
+        DivergenceError: a loss or a weight is NaN or infinite; says at which step, and what to go
+            back to.
         RunError: ``out`` is a file, is in use, or holds another training.
         RecipeError: a setting that this machine or this model cannot have.
         ValueError: the model's parts do not fit each other or the images.
@@ -135,7 +170,9 @@ def fit(
             if team.rank == 0:
                 claim_folder(folder, _describe(model, settings or {}, data, config, device, team))
             team.wait()  # until the first one has seen that the folder is theirs
-            return _Loop(Run(model, config.epochs, folder, config.seed), data, config, device, team).run_stages()
+            return _Loop(
+                Run(model, config.epochs, folder, config.seed), data, config, device, team
+            ).run_stages()
 
 
 def _batch(data: ImageDataset, index: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -147,52 +184,85 @@ def _batch(data: ImageDataset, index: Tensor, dtype: torch.dtype) -> dict[str, T
 def _losses(model: Trainable, update: Update, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     missing = [name for name in update.inputs if name not in batch]
     if missing:
-        raise DataError(f"{type(model).__name__} trains on {missing[0]}, which this data does not have")
+        raise DataError(
+            f"{type(model).__name__} trains on {missing[0]}, which this data does not have"
+        )
     return getattr(model, update.losses)(*(batch[name] for name in update.inputs))
 
 
 def _try_out(model: Trainable, batch: dict[str, Tensor], writes: bool) -> None:
-    """Run every loss, and see that the decoder gives pixels, so that misfits show before a file is written.
+    """Run every loss, and see that the decoder gives pixels, so that misfits show before a file is
+    written.
 
     The files have samples in them, so a model that ``writes`` must be able to draw some.
     """
-    for update in {update.losses: update for stage in model.stages for update in stage.updates}.values():
+    for update in {
+        update.losses: update for stage in model.stages for update in stage.updates
+    }.values():
         try:
             _losses(model, update, batch)
         except RuntimeError as error:
             if isinstance(error, GLFError | NotImplementedError | torch.OutOfMemoryError):
                 raise
-            raise ValueError(f"{type(model).__name__}.{update.losses}: {str(error).splitlines()[0]}") from error
+            raise ValueError(
+                f"{type(model).__name__}.{update.losses}: {str(error).splitlines()[0]}"
+            ) from error
         except IndexError as error:
             told = f"{type(model).__name__}.{update.losses}: {error}"
-            raise ValueError(f"{told}; is the model made for as many images as there are?") from error
+            raise ValueError(
+                f"{told}; is the model made for as many images as there are?"
+            ) from error
     if isinstance(model, LatentModel):
         low, high = (bound.item() for bound in model.reconstruct(batch["images"]).aminmax())
         if not (low >= 0 and high <= 1):
-            raise ValueError(f"decoder: expected pixels in [0, 1], got {low:.3g} to {high:.3g}; end it with a sigmoid")
+            raise ValueError(
+                f"decoder: expected pixels in [0, 1], got {low:.3g} to {high:.3g}; end it with a "
+                "sigmoid"
+            )
         if writes:
             with suppress(DivergenceError):  # before it is trained it may
                 model.sample(2, generator=torch.Generator())
 
 
 def _describe(
-    model: Trainable, settings: dict, data: ImageDataset, config: TrainConfig, device: torch.device, team: Team
+    model: Trainable,
+    settings: dict,
+    data: ImageDataset,
+    config: TrainConfig,
+    device: torch.device,
+    team: Team,
 ) -> dict:
     """The content of ``config.json``."""
     made_with = {"versions": versions(), "commit": git_commit(), "hardware": hardware(device)}
     made_with["precision"] = "bf16" if uses_bf16(config.precision, device) else "float32"
     train = asdict(config) | ({"processes": team.size} if team.size > 1 else {})
     facts = {"train": train, "image_shape": list(data.image_shape), "data_sha256": data.digest}
-    return {"data": {"name": data.name}, **settings, "built": model.describe(), **facts, "made_with": made_with}
+    return {
+        "data": {"name": data.name},
+        **settings,
+        "built": model.describe(),
+        **facts,
+        "made_with": made_with,
+    }
 
 
 class _Loop:
     """The loop itself: stages, epochs, steps."""
 
-    def __init__(self, run: Run, data: ImageDataset, config: TrainConfig, device: torch.device, team: Team):
-        self.run, self.model, self.data, self.config, self.device = run, run.model, data, config, device
+    def __init__(
+        self, run: Run, data: ImageDataset, config: TrainConfig, device: torch.device, team: Team
+    ):
+        self.run, self.model, self.data, self.config, self.device = (
+            run,
+            run.model,
+            data,
+            config,
+            device,
+        )
         self.team = team
-        self.batch_size = team.size * min(config.batch_size, len(data) // team.size)  # of all processes together
+        self.batch_size = team.size * min(
+            config.batch_size, len(data) // team.size
+        )  # of all processes together
         self.steps = len(data) // self.batch_size  # an epoch
         self.bf16 = uses_bf16(config.precision, device)
         self.dtype = next(run.model.parameters()).dtype
@@ -203,13 +273,17 @@ class _Loop:
         optimizers = run.resume()
         if self.team.rank > 0:
             run.out = None  # the first process writes for all
-        if run.finished and optimizers:  # stopped after the last epoch, before the weights were written
+        if (
+            run.finished and optimizers
+        ):  # stopped after the last epoch, before the weights were written
             self.team.wait()  # until all have read the checkpoint
             if run.out:
                 run.save(optimizers)
         first = 0
         hidden = not self.config.progress or self.team.rank > 0
-        with tqdm(total=run.epochs * steps, initial=run.epoch * steps, unit="step", disable=hidden) as bar:
+        with tqdm(
+            total=run.epochs * steps, initial=run.epoch * steps, unit="step", disable=hidden
+        ) as bar:
             for stage, length in zip(stages, stage_lengths(stages, run.epochs), strict=True):
                 if run.epoch < first + length:
                     steppers = self._steppers(stage)
@@ -217,8 +291,13 @@ class _Loop:
                         for index, stepper in enumerate(steppers):
                             stepper.load(optimizers, f"{index}/")
                     while run.epoch < first + length:
-                        run.history.append(self._epoch(stage.name, run.epoch - first, length, steppers, bar))
-                        self._keep(steppers, epochs_of_last_stage=run.epoch - first if stage is stages[-1] else 0)
+                        run.history.append(
+                            self._epoch(stage.name, run.epoch - first, length, steppers, bar)
+                        )
+                        self._keep(
+                            steppers,
+                            epochs_of_last_stage=run.epoch - first if stage is stages[-1] else 0,
+                        )
                 first += length
         self.model.eval()
         return run.history
@@ -226,37 +305,63 @@ class _Loop:
     def _keep(self, steppers: list[_Stepper], epochs_of_last_stage: int) -> None:
         """After an epoch, write what there is to write."""
         run, config = self.run, self.config
-        snapshot = config.snapshots and run.out and (run.finished or epochs_of_last_stage in SNAPSHOT_EPOCHS)
+        snapshot = (
+            config.snapshots
+            and run.out
+            and (run.finished or epochs_of_last_stage in SNAPSHOT_EPOCHS)
+        )
         if run.finished or snapshot:
             self._fit_latents()
         if snapshot:
             run.snapshot()
-        if run.out and (run.finished or time.monotonic() - run.last_saved >= config.checkpoint_seconds):
-            run.save({f"{i}/{n}": t for i, stepper in enumerate(steppers) for n, t in stepper.state().items()})
+        if run.out and (
+            run.finished or time.monotonic() - run.last_saved >= config.checkpoint_seconds
+        ):
+            run.save(
+                {
+                    f"{i}/{n}": t
+                    for i, stepper in enumerate(steppers)
+                    for n, t in stepper.state().items()
+                }
+            )
 
     def _fit_latents(self) -> None:
-        """Let the model learn from the latents of all training images what no gradient teaches it."""
+        """Fit what no gradient teaches the model to the latents of all training images."""
         if isinstance(self.model, LatentModel) and self.model.fits_latents:
             self.model.eval()
             with torch.no_grad():
-                batches = (_batch(self.data, i, self.dtype) for i in torch.arange(len(self.data)).split(1000))
-                self.model.fit_latents(torch.cat([self.model.encode(batch["images"]) for batch in batches]))
+                batches = (
+                    _batch(self.data, i, self.dtype)
+                    for i in torch.arange(len(self.data)).split(1000)
+                )
+                self.model.fit_latents(
+                    torch.cat([self.model.encode(batch["images"]) for batch in batches])
+                )
 
     def _steppers(self, stage: Stage) -> list[_Stepper]:
         if len(stage.updates) == 1:
             return [_Stepper(self.model, stage.updates[0], prefix="")]
         # Where several updates take turns, each has a "loss" of its own.
-        return [_Stepper(self.model, update, prefix=f"{update.losses}.") for update in stage.updates]
+        return [
+            _Stepper(self.model, update, prefix=f"{update.losses}.") for update in stage.updates
+        ]
 
-    def _epoch(self, stage: str, done: int, length: int, steppers: list[_Stepper], bar: tqdm) -> dict:
-        """One pass over the data, after ``done`` of the ``length`` epochs of a stage; gives its row of the history."""
+    def _epoch(
+        self, stage: str, done: int, length: int, steppers: list[_Stepper], bar: tqdm
+    ) -> dict:
+        """One pass over the data, after ``done`` of the ``length`` epochs of a stage; gives its row
+        of the history.
+        """
         started, computed = time.perf_counter(), time.process_time()
         epoch, config = self.run.epoch, self.config
         self._set_modes(steppers)
-        # Each epoch's random numbers depend on the seed and the epoch alone, so a resumed run repeats them.
+        # Each epoch's random numbers depend on the seed and the epoch alone, so a resumed run
+        # repeats them.
         seed = int(np.random.SeedSequence((config.seed, epoch)).generate_state(1)[0])
         torch.manual_seed(seed + self.team.rank)
-        order = torch.randperm(len(self.data), generator=torch.Generator().manual_seed(seed)).to(self.device)
+        order = torch.randperm(len(self.data), generator=torch.Generator().manual_seed(seed)).to(
+            self.device
+        )
         trace: list[Tensor] = []
         for step in range(self.steps):
             lr = config.lr * config.lr_factor(done, (done + step / self.steps) / length)
@@ -271,11 +376,19 @@ class _Loop:
                 self._check_finite(list(terms), trace, epoch * self.steps + step + 1)
             bar.update()
         means = dict(zip(terms, torch.stack(trace).double().mean(0).tolist(), strict=True))
-        bar.set_postfix({"epoch": epoch + 1} | {name: f"{mean:.2f}" for name, mean in means.items()})
+        bar.set_postfix(
+            {"epoch": epoch + 1} | {name: f"{mean:.2f}" for name, mean in means.items()}
+        )
         row = {"stage": stage, "epoch": epoch + 1, "step": (epoch + 1) * self.steps, "lr": lr}
-        # The second time leaves out what else the machine did meanwhile; two busy cores count twice.
-        times = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - computed}
-        watched = watch_inverse(self.model, batch["images"], self.run.history, warn=self.team.rank == 0)
+        # The second time leaves out what else the machine did meanwhile; two busy cores count
+        # twice.
+        times = {
+            "seconds": time.perf_counter() - started,
+            "cpu_seconds": time.process_time() - computed,
+        }
+        watched = watch_inverse(
+            self.model, batch["images"], self.run.history, warn=self.team.rank == 0
+        )
         return row | times | means | watched
 
     def _set_modes(self, steppers: list[_Stepper]) -> None:
@@ -286,19 +399,26 @@ class _Loop:
             part.train(name in trained)
 
     def _check_finite(self, terms: list[str], trace: list[Tensor], step: int) -> None:
-        """Raise if one of the latest losses, or a weight, is NaN or infinite. ``step`` is how many are done."""
+        """Raise if one of the latest losses, or a weight, is NaN or infinite. ``step`` is how many
+        are done.
+        """
         recent = torch.stack(trace[-STEPS_BETWEEN_CHECKS:])
         bad = (~recent.isfinite()).nonzero().tolist()
         if bad:
             row = bad[0][0]
             # A term says more than the sum that it spoils.
             column = min((c for r, c in bad if r == row), key=lambda c: terms[c].endswith("loss"))
-            what = f"{terms[column]} is {recent[row, column].item()} at step {step - len(recent) + row + 1}"
+            value = recent[row, column].item()
+            what = f"{terms[column]} is {value} at step {step - len(recent) + row + 1}"
         else:
             broken = [name for name, p in self.model.named_parameters() if not p.isfinite().all()]
             if not broken:
                 return
             what = f"the weights {broken[0]} are not finite after step {step}"
         out, epoch = self.run.out, checkpoint_epoch(self.run.out) if self.run.out else 0
-        back = f"last good checkpoint: {out / CHECKPOINT} (epoch {epoch})" if epoch else "no checkpoint was written yet"
+        back = (
+            f"last good checkpoint: {out / CHECKPOINT} (epoch {epoch})"
+            if epoch
+            else "no checkpoint was written yet"
+        )
         raise DivergenceError(f"{what} (epoch {self.run.epoch + 1}); {back}; try a smaller lr")

@@ -17,14 +17,15 @@ class TrainConfig:
         epochs: passes over the data, all stages together.
         batch_size: images a step; an incomplete last batch of an epoch is dropped.
         lr: Adam's learning rate (each part of a model may scale it).
-        schedule: "constant", "cosine" (to 0 over each stage) or "halve" (every ``halve_every`` epochs).
+        schedule: "constant", "cosine" (to 0 over each stage) or "halve" (every ``halve_every``
+            epochs).
         halve_every: epochs between halvings, for the schedule of that name.
         precision: "float32", "bf16" (autocast) or "auto": bf16 where the hardware has it.
         device: "cpu", "cuda", … or "auto": the GPU if there is one.
         seed: decides the order of the batches and every random draw during training.
         checkpoint_seconds: shortest time between two checkpoints; 0 writes one after every epoch.
-        snapshots: also keep the weights of some epochs of the last stage, the 1st, 2nd, 3rd, 5th, 7th, 10th, … and the
-            last, from which the run's evaluation draws a learning curve.
+        snapshots: also keep the weights of some epochs of the last stage, the 1st, 2nd, 3rd, 5th,
+            7th, 10th, … and the last, from which the run's evaluation draws a learning curve.
         progress: show a progress bar.
     """
 
@@ -43,18 +44,25 @@ class TrainConfig:
     def __post_init__(self):
         for name, smallest in {"epochs": 1, "batch_size": 1, "halve_every": 1, "seed": 0}.items():
             if not isinstance(value := getattr(self, name), int) or value < smallest:
-                raise RecipeError(f"{name}: expected a whole number, at least {smallest}, got {value!r}")
+                raise RecipeError(
+                    f"{name}: expected a whole number, at least {smallest}, got {value!r}"
+                )
         if not 0 < self.lr < math.inf:
             raise RecipeError(f"lr: expected a positive number, got {self.lr}")
         if self.seed >= 2**32:
             raise RecipeError(f"seed: expected less than 2^32, got {self.seed}")
-        options = {"schedule": ("constant", "cosine", "halve"), "precision": ("auto", "float32", "bf16")}
+        options = {
+            "schedule": ("constant", "cosine", "halve"),
+            "precision": ("auto", "float32", "bf16"),
+        }
         for name, known in options.items():
             if getattr(self, name) not in known:
                 raise RecipeError(f"{name}: expected one of {known}, got {getattr(self, name)!r}")
 
     def lr_factor(self, epoch: int, progress: float) -> float:
-        """What the schedule multiplies the rate by, ``progress`` in [0, 1) into a stage, in its ``epoch``."""
+        """What the schedule multiplies the rate by, ``progress`` in [0, 1) into a stage, in its
+        ``epoch``.
+        """
         if self.schedule == "cosine":
             return 0.5 * (1 + math.cos(math.pi * progress))
         return 0.5 ** (epoch // self.halve_every) if self.schedule == "halve" else 1.0
@@ -66,15 +74,21 @@ def pick_device(name: str = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind = name.split(":")[0]
     if kind not in ("cpu", "cuda", "mps"):
-        raise RecipeError(f"device: expected 'auto', 'cpu', 'cuda', 'cuda:0', … or 'mps'; got {name!r}")
+        raise RecipeError(
+            f"device: expected 'auto', 'cpu', 'cuda', 'cuda:0', … or 'mps'; got {name!r}"
+        )
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
-        raise RecipeError(f"device: torch has no device {name!r} here; use 'cpu' or 'auto'") from error
+        raise RecipeError(
+            f"device: torch has no device {name!r} here; use 'cpu' or 'auto'"
+        ) from error
 
 
 def uses_bf16(precision: str, device: torch.device) -> bool:
-    """Whether to train under bf16 autocast. Without bf16 instructions a CPU is many times slower with it."""
+    """Whether to train under bf16 autocast. Without bf16 instructions a CPU is many times slower
+    with it.
+    """
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":

@@ -1,8 +1,10 @@
-"""Training in several processes at once, started by ``torchrun`` or ``accelerate launch``: data parallelism.
+"""Training in several processes at once, started by ``torchrun`` or ``accelerate launch``: data
+parallelism.
 
-Each process has the whole model on a device of its own and takes its part of every batch. Gradients, the statistics of
-batch norm and the losses are averaged over the processes, so that N of them with batches of B images train as one does
-with batches of N * B, up to rounding. Only what a loss draws at random (a VAE's noise) is drawn otherwise.
+Each process has the whole model on a device of its own and takes its part of every batch.
+Gradients, the statistics of batch norm and the losses are averaged over the processes, so that N of
+them with batches of B images train as one does with batches of N * B, up to rounding. Only what a
+loss draws at random (a VAE's noise) is drawn otherwise.
 """
 
 import atexit
@@ -15,12 +17,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from glf_minimal.config import pick_device
+from glf_minimal.training.settings import pick_device
 
 
 @dataclass(frozen=True)
 class Team:
-    """This process among those that train together: ``rank`` counts them from 0, and the first one writes the files."""
+    """This process among those that train together: ``rank`` counts them from 0, and the first one
+    writes the files.
+    """
 
     rank: int = 0
     size: int = 1
@@ -33,9 +37,13 @@ class Team:
     def average(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by its mean over the processes."""
         if self.size > 1 and (tensors := list(tensors)):
-            together = torch.cat([tensor.flatten() for tensor in tensors])  # one message, not one for each
+            together = torch.cat(
+                [tensor.flatten() for tensor in tensors]
+            )  # one message, not one for each
             dist.all_reduce(together)
-            for tensor, mean in zip(tensors, (together / self.size).split([t.numel() for t in tensors]), strict=True):
+            for tensor, mean in zip(
+                tensors, (together / self.size).split([t.numel() for t in tensors]), strict=True
+            ):
                 tensor.copy_(mean.view_as(tensor))
 
     def wait(self) -> None:
@@ -45,10 +53,12 @@ class Team:
 
 
 def join(device: str) -> tuple[Team, torch.device]:
-    """Find the other processes by the variables that the launcher sets; without them, a team of one.
+    """Find the other processes by the variables that the launcher sets; without them, a team of
+    one.
 
     Args:
-        device: as in ``TrainConfig``; "cuda" and "auto" give each process of a machine a GPU of its own.
+        device: as in ``TrainConfig``; "cuda" and "auto" give each process of a machine a GPU of its
+            own.
     """
     chosen = pick_device(device)
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
@@ -77,7 +87,8 @@ class _Mean(torch.autograd.Function):
 
 
 class SharedBatchNorm(_BatchNorm):
-    """Batch norm of any dimension whose statistics, in train mode, are those of all processes' batches together.
+    """Batch norm of any dimension whose statistics, in train mode, are those of all processes'
+    batches together.
 
     ``torch.nn.SyncBatchNorm`` is the same for GPUs alone.
     """
@@ -106,7 +117,9 @@ class SharedBatchNorm(_BatchNorm):
 
 
 def share_batch_norm(model: nn.Module) -> None:
-    """Make every batch norm of a model a ``SharedBatchNorm``, in place: its weights and its users stay."""
+    """Make every batch norm of a model a ``SharedBatchNorm``, in place: its weights and its users
+    stay.
+    """
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             module.__class__ = SharedBatchNorm

@@ -1,4 +1,6 @@
-"""Numbers that say how good samples, latents and reconstructions are. ``glf_minimal.features`` gives the features."""
+"""Numbers that say how good samples, latents and reconstructions are. ``evaluation.features``
+gives the features.
+"""
 
 import contextlib
 import io
@@ -12,8 +14,13 @@ from torch import Tensor, nn
 
 from glf_minimal.data import ImageDataset
 from glf_minimal.errors import MetricError
-from glf_minimal.features import InceptionFeatures, extract, image_batches, require
-from glf_minimal.frechet import Moments, checked_features, frechet_distance, frechet_from_features
+from glf_minimal.evaluation.features import InceptionFeatures, extract, image_batches, require
+from glf_minimal.evaluation.frechet import (
+    Moments,
+    checked_features,
+    frechet_distance,
+    frechet_from_features,
+)
 
 Images = Tensor | ImageDataset | str | Path
 
@@ -26,53 +33,75 @@ def fid(
     batch_size: int = 50,
     device: torch.device | str = "cpu",
 ) -> float:
-    """Fréchet Inception Distance (Heusel et al., arXiv:1706.08500), as ``python -m pytorch_fid`` computes it.
+    """Fréchet Inception Distance (Heusel et al., arXiv:1706.08500), as ``python -m pytorch_fid``
+    computes it.
 
     It depends on how many images there are; see ``frechet_from_features``.
 
     Args:
-        real, generated: images (N, C, H, W) in [0, 1], or a folder, all of whose pictures are read. Images in memory
-            are rounded to 256 levels, and so give the number that their PNG files give.
+        real, generated: images (N, C, H, W) in [0, 1], or a folder, all of whose pictures are read.
+            Images in memory are rounded to 256 levels, and so give the number that their PNG files
+            give.
         weights, dims: see ``InceptionFeatures``.
         batch_size: images at a time on ``device``; changes the number by rounding errors only.
     """
     extractor = InceptionFeatures(dims, weights)
-    return frechet_from_features(*(extract(extractor, image_batches(x, batch_size), device) for x in (real, generated)))
+    return frechet_from_features(
+        *(extract(extractor, image_batches(x, batch_size), device) for x in (real, generated))
+    )
 
 
-def precision_recall(real_features: Tensor, generated_features: Tensor, k: int = 3) -> dict[str, float]:
-    """Fidelity and diversity, by balls around feature vectors that reach to the k-th neighbour in the same set.
+def precision_recall(
+    real_features: Tensor, generated_features: Tensor, k: int = 3
+) -> dict[str, float]:
+    """Fidelity and diversity, by balls around feature vectors that reach to the k-th neighbour in
+    the same set.
 
-    Precision: the share of generated vectors inside a ball of a real one; recall: the share of real vectors inside a
-    ball of a generated one (Kynkäänniemi et al., arXiv:1904.06991). Density: in how many real balls a generated vector
-    lies, divided by k, may exceed 1; coverage: the share of real balls that hold a generated vector (Naeem et al.,
-    arXiv:2002.09797). Two large sets of one size and distribution have density 1 and coverage 1 - 2^-k on average.
-    All distances are kept at once: about 20 N² bytes for two sets of N.
+    Precision: the share of generated vectors inside a ball of a real one; recall: the share of real
+    vectors inside a ball of a generated one (Kynkäänniemi et al., arXiv:1904.06991). Density: in
+    how many real balls a generated vector lies, divided by k, may exceed 1; coverage: the share of
+    real balls that hold a generated vector (Naeem et al., arXiv:2002.09797). Two large sets of one
+    size and distribution have density 1 and coverage 1 - 2^-k on average. All distances are kept at
+    once: about 20 N² bytes for two sets of N.
 
-    Takes features (N, F) and (M, F), N and M > k + 1; returns {"precision", "recall", "density", "coverage"}.
+    Takes features (N, F) and (M, F), N and M > k + 1; returns {"precision", "recall", "density",
+    "coverage"}.
     """
     real, generated = _pair(real_features, generated_features)
     if not 1 <= k < min(len(real), len(generated)) - 1:
-        raise MetricError(f"k: expected 1 <= k < N - 1; got {k} for sets of {len(real)} and {len(generated)} vectors")
+        raise MetricError(
+            f"k: expected 1 <= k < N - 1; got {k} for sets of {len(real)} and {len(generated)} "
+            "vectors"
+        )
     # It prints the sizes, and its threads reset the process's warning filters.
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(record=True):
-        values = require("prdc", "prdc").compute_prdc(real.float().numpy(), generated.float().numpy(), k)
+        values = require("prdc", "prdc").compute_prdc(
+            real.float().numpy(), generated.float().numpy(), k
+        )
     return {name: float(value) for name, value in values.items()}
 
 
 def kernel_distance(
-    real_features: Tensor, generated_features: Tensor, subsets: int = 100, subset_size: int = 1000, seed: int = 0
+    real_features: Tensor,
+    generated_features: Tensor,
+    subsets: int = 100,
+    subset_size: int = 1000,
+    seed: int = 0,
 ) -> dict[str, float]:
-    """KID on Inception's features: MMD² with the kernel (x·y / F + 1)³ (Bińkowski et al., arXiv:1801.01401).
+    """KID on Inception's features: MMD² with the kernel (x·y / F + 1)³ (Bińkowski et al.,
+    arXiv:1801.01401).
 
-    Unlike the Fréchet distance it is unbiased: around 0, below it too, for two sets from one distribution.
+    Unlike the Fréchet distance it is unbiased: around 0, below it too, for two sets from one
+    distribution.
 
-    Takes features (N, F) and (M, F), N and M > 1; returns {"kid", "kid_std"}, mean and standard deviation over subsets.
+    Takes features (N, F) and (M, F), N and M > 1; returns {"kid", "kid_std"}, mean and standard
+    deviation over subsets.
 
     Args:
         subsets: over how many random subsets to average.
-        subset_size: vectors in a subset, drawn without replacement. Where a set has fewer, all of the smaller set are
-            taken, and as many of the other; then ``kid_std`` shows less than the uncertainty, 0 where N = M.
+        subset_size: vectors in a subset, drawn without replacement. Where a set has fewer, all of
+            the smaller set are taken, and as many of the other; then ``kid_std`` shows less than
+            the uncertainty, 0 where N = M.
         seed: of these draws; torch's global random state is left as it was.
     """
     real, generated = _pair(real_features, generated_features)
@@ -82,7 +111,9 @@ def kernel_distance(
     kid = require("torchmetrics.image.kid", "torchmetrics")
     with warnings.catch_warnings(), torch.random.fork_rng([]):
         warnings.filterwarnings("ignore", "Metric `Kernel Inception Distance` will save")
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also move the GPUs' states
+        torch.default_generator.manual_seed(
+            seed
+        )  # torch.manual_seed would also move the GPUs' states
         distance = kid.KernelInceptionDistance(nn.Identity(), subsets, size)
         distance.update(real, real=True)
         distance.update(generated, real=False)
@@ -91,12 +122,15 @@ def kernel_distance(
 
 
 def gaussianity(eps: Tensor) -> dict[str, float]:
-    """How far vectors eps (N, D), such as latents sent forward through a flow, are from draws of N(0, I).
+    """How far vectors eps (N, D), such as latents sent forward through a flow, are from draws of
+    N(0, I).
 
     Returns:
-        {"frechet_to_normal": ``frechet_distance`` of their moments from N(0, I); draws of N(0, I) themselves give
+        {"frechet_to_normal": ``frechet_distance`` of their moments from N(0, I); draws of N(0, I)
+        themselves give
             about D / N + D (D + 1) / (4 N),
-        "ks_max", "ks_mean": largest and mean Kolmogorov-Smirnov distance of a coordinate from N(0, 1), in [0, 1];
+        "ks_max", "ks_mean": largest and mean Kolmogorov-Smirnov distance of a coordinate from N(0,
+        1), in [0, 1];
             draws of N(0, 1) give about 0.87 / sqrt(N) on average,
         "mean_squared_norm_over_d": mean of |eps|² / D; draws of N(0, I) give about 1}
     """
@@ -106,7 +140,9 @@ def gaussianity(eps: Tensor) -> dict[str, float]:
     moments, dim = Moments().update(eps), eps.shape[1]
     ks = [float(kstest(coordinate, "norm").statistic) for coordinate in eps.T.numpy()]
     return {
-        "frechet_to_normal": frechet_distance(moments.mean, moments.covariance, torch.zeros(dim), torch.eye(dim)),
+        "frechet_to_normal": frechet_distance(
+            moments.mean, moments.covariance, torch.zeros(dim), torch.eye(dim)
+        ),
         "ks_max": max(ks),
         "ks_mean": sum(ks) / dim,
         "mean_squared_norm_over_d": eps.square().mean().item(),
@@ -116,7 +152,8 @@ def gaussianity(eps: Tensor) -> dict[str, float]:
 def bits_per_dim(nll_nats: float, dim: int) -> float:
     """NLL / (dim log 2): from nats per image or latent to bits per dimension.
 
-    Where the density is over pixels scaled from levels 0 … 255 to [0, 1], the bits of a level are 8 more.
+    Where the density is over pixels scaled from levels 0 … 255 to [0, 1], the bits of a level are 8
+    more.
 
     >>> bits_per_dim(30 * math.log(2), dim=10)
     3.0
@@ -129,10 +166,12 @@ def bits_per_dim(nll_nats: float, dim: int) -> float:
 
 
 def reconstruction_errors(pairs: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
-    """Errors of reconstructions, from batches of (images, reconstructions), both (B, C, H, W) in [0, 1].
+    """Errors of reconstructions, from batches of (images, reconstructions), both (B, C, H, W) in
+    [0, 1].
 
-    Returns "mse_per_image", summed over pixels and channels and averaged over images as in ``losses.mse``;
-    "rmse_per_pixel", in [0, 1]; "psnr" = -20 log10 of that, in dB, infinite for equal images.
+    Returns "mse_per_image", summed over pixels and channels and averaged over images as in
+    ``losses.mse``; "rmse_per_pixel", in [0, 1]; "psnr" = -20 log10 of that, in dB, infinite for
+    equal images.
     """
     total, images, values = 0.0, 0, 0
     for x, x_hat in pairs:
@@ -145,7 +184,9 @@ def reconstruction_errors(pairs: Iterable[tuple[Tensor, Tensor]]) -> dict[str, f
     if not images:
         raise MetricError("pairs: expected at least one pair of batches, got none")
     if not math.isfinite(total):
-        raise MetricError(f"pairs: the squared error of the reconstructions is {total}; expected a finite number")
+        raise MetricError(
+            f"pairs: the squared error of the reconstructions is {total}; expected a finite number"
+        )
     mse = total / values
     psnr = -10 * math.log10(mse) if mse else math.inf
     return {"mse_per_image": total / images, "rmse_per_pixel": math.sqrt(mse), "psnr": psnr}
@@ -153,7 +194,12 @@ def reconstruction_errors(pairs: Iterable[tuple[Tensor, Tensor]]) -> dict[str, f
 
 def _pair(real: Tensor, generated: Tensor) -> tuple[Tensor, Tensor]:
     """Both sets as checked float64 features of one length."""
-    real, generated = checked_features(real, "real_features"), checked_features(generated, "generated_features")
+    real, generated = (
+        checked_features(real, "real_features"),
+        checked_features(generated, "generated_features"),
+    )
     if real.shape[1] != generated.shape[1]:
-        raise MetricError(f"expected features of one length, got {real.shape[1]} (real) and {generated.shape[1]}")
+        raise MetricError(
+            f"expected features of one length, got {real.shape[1]} (real) and {generated.shape[1]}"
+        )
     return real, generated

@@ -4,8 +4,10 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 
-from glf_minimal.config import TrainConfig
 from glf_minimal.errors import RecipeError, hint
+from glf_minimal.training.settings import TrainConfig
+
+GROUPS = ("data", "networks", "flow", "model", "train")  # of settings
 
 
 @dataclass(frozen=True)
@@ -16,8 +18,8 @@ class Recipe:
         name: what ``glf train --recipe`` calls it.
         summary: one line for ``glf recipes``.
         source: where its settings come from.
-        data: ``name`` of the data set, ``image_size`` for folders, ``binarize`` to round pixels to 0 or 1, ``limit`` to
-            train on the first so many images only.
+        data: ``name`` of the data set, ``image_size`` for folders, ``binarize`` to round pixels to
+            0 or 1, ``limit`` to train on the first so many images only.
         networks: ``family`` ("conv" or "mlp"), ``latent_dim``, and the arguments of that family.
         flow: ``form`` ("two-sided" or "one-sided") and the arguments of that form.
         model: ``kind`` and the arguments of that model.
@@ -44,14 +46,17 @@ class Recipe:
         groups = {group: dict(getattr(self, group)) for group in settings}
         for name, value in changes.items():
             if name not in known:
-                raise RecipeError(f"recipe {self.name} has no setting {name!r}; {hint(name, known)}")
+                raise RecipeError(
+                    f"recipe {self.name} has no setting {name!r}; {hint(name, known)}"
+                )
             group, key = name.split(".")
             old = settings[group][key]
             if isinstance(old, float) and type(value) is int:
                 value = float(value)
             if old is not None and type(value) is not type(old):
                 raise RecipeError(
-                    f"{name}: expected a {type(old).__name__} like {json.dumps(old)}, got {json.dumps(value)}"
+                    f"{name}: expected a {type(old).__name__} like {json.dumps(old)}, got "
+                    f"{json.dumps(value)}"
                 )
             groups[group][key] = value
         return dataclasses.replace(self, **groups)

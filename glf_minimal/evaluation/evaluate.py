@@ -8,13 +8,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from glf_minimal.classifiers import load_classifier
 from glf_minimal.data import ImageDataset
 from glf_minimal.errors import MetricError
-from glf_minimal.features import InceptionFeatures, as_uint8, extract
+from glf_minimal.evaluation.classifier import load_classifier
+from glf_minimal.evaluation.features import InceptionFeatures, as_uint8, extract
+from glf_minimal.evaluation.frechet import bootstrap_standard_error, frechet_from_features
+from glf_minimal.evaluation.metrics import (
+    bits_per_dim,
+    gaussianity,
+    kernel_distance,
+    precision_recall,
+    reconstruction_errors,
+)
 from glf_minimal.flows import Flow
-from glf_minimal.frechet import bootstrap_standard_error, frechet_from_features
-from glf_minimal.metrics import bits_per_dim, gaussianity, kernel_distance, precision_recall, reconstruction_errors
 from glf_minimal.models.base import LatentModel
 from glf_minimal.models.priors import StandardNormal
 
@@ -31,7 +37,8 @@ class Protocol:
         reference: the split of real images that they are compared with, all of it.
         train_mode: leave batch norm in train mode when sampling, so that each sample depends on the
             ``batch_size`` - 1 others drawn with it (the authors' code does).
-        stretch: stretch each sample from its least to its largest value to [0, 1] (the authors' code does).
+        stretch: stretch each sample from its least to its largest value to [0, 1] (the authors'
+            code does).
         uint8: round samples to 256 levels, as saving them would.
         binarize: round samples and real images to 0 or 1.
         temperature: scale of the noise.
@@ -52,10 +59,14 @@ class Protocol:
     def __post_init__(self):
         for name, smallest in {"samples": FEWEST, "batch_size": 2}.items():
             if getattr(self, name) < smallest:
-                raise MetricError(f"{name}: expected at least {smallest}, got {getattr(self, name)}")
+                raise MetricError(
+                    f"{name}: expected at least {smallest}, got {getattr(self, name)}"
+                )
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Do to generated images (N, C, H, W) what the protocol says is done before they are looked at."""
+        """Do to generated images (N, C, H, W) what the protocol says is done before they are looked
+        at.
+        """
         if self.stretch:
             low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
             images = (images - low) / (high - low).clamp(min=1e-8)
@@ -73,32 +84,42 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def generate(model: LatentModel, protocol: Protocol) -> Iterator[Tensor]:
-    """Batches of prepared samples, ``protocol.samples`` in all; the model's weights are left as they were."""
+    """Batches of prepared samples, ``protocol.samples`` in all; the model's weights are left as
+    they were.
+    """
     # Train mode moves the running statistics of batch norm, so it gets a copy.
     model = copy.deepcopy(model).train() if protocol.train_mode else model.eval()
     generator = torch.Generator().manual_seed(protocol.seed)
     for start in range(0, protocol.samples, protocol.batch_size):
-        # Batches are drawn whole, the last one too, so that in train mode all samples have equally many companions.
+        # Batches are drawn whole, the last one too, so that in train mode all samples have equally
+        # many companions.
         images = model.sample(protocol.batch_size, protocol.temperature, generator)
         yield protocol.prepare(images[: protocol.samples - start])
 
 
 def compare(real: Tensor, generated: Tensor, distance: str) -> dict[str, float]:
-    """All measures on features (N, F) and (M, F): the Fréchet distance, called ``distance``, KID, precision, recall."""
+    """All measures on features (N, F) and (M, F): the Fréchet distance, called ``distance``, KID,
+    precision, recall.
+    """
     measures = {distance: frechet_from_features(real, generated)}
     measures[f"{distance}_se"] = bootstrap_standard_error(real, generated)
     return measures | kernel_distance(real, generated) | precision_recall(real, generated)
 
 
-def latent_measures(model: LatentModel, batches: Iterable[Tensor], protocol: Protocol) -> dict[str, float]:
+def latent_measures(
+    model: LatentModel, batches: Iterable[Tensor], protocol: Protocol
+) -> dict[str, float]:
     """How well what a model draws its latents from fits those of real images: densities in nats.
 
-    "frechet" between the moments of the latents and of as many drawn ones. Where the drawn ones are those of
-    ``model.prior``, also "nll" and "bits_per_dim" of the latents under it, if its density is known; and
-    ``metrics.gaussianity`` of the latents after the flow, or of the latents themselves where the prior is N(0, I).
+    "frechet" between the moments of the latents and of as many drawn ones. Where the drawn ones are
+    those of ``model.prior``, also "nll" and "bits_per_dim" of the latents under it, if its density
+    is known; and ``metrics.gaussianity`` of the latents after the flow, or of the latents
+    themselves where the prior is N(0, I).
     """
     z = torch.cat([model.draw_latents(x) for x in batches])
-    drawn = model.sample_latents(len(z), protocol.temperature, torch.Generator().manual_seed(protocol.seed))
+    drawn = model.sample_latents(
+        len(z), protocol.temperature, torch.Generator().manual_seed(protocol.seed)
+    )
     measures = {"frechet": frechet_from_features(z, drawn)}
     if type(model).sample_latents is not LatentModel.sample_latents:
         return measures
@@ -110,9 +131,13 @@ def latent_measures(model: LatentModel, batches: Iterable[Tensor], protocol: Pro
     return measures
 
 
-def _batches(data: ImageDataset, places: Tensor, protocol: Protocol, model: LatentModel) -> Iterator[Tensor]:
+def _batches(
+    data: ImageDataset, places: Tensor, protocol: Protocol, model: LatentModel
+) -> Iterator[Tensor]:
     like = next(model.parameters())
-    return (data.batch(index).to(like.device, like.dtype) for index in places.split(protocol.batch_size))
+    return (
+        data.batch(index).to(like.device, like.dtype) for index in places.split(protocol.batch_size)
+    )
 
 
 @torch.no_grad()
@@ -123,7 +148,8 @@ def learning_curve(
     protocol: Protocol,
     classifier: nn.Module,
 ) -> Iterator[dict[str, float]]:
-    """FCD and reconstruction error of a model with one set of weights after the other, the last of which it keeps.
+    """FCD and reconstruction error of a model with one set of weights after the other, the last of
+    which it keeps.
 
     Yields {"fcd", "mse_per_image"}, computed as ``evaluate`` does.
     """
@@ -136,7 +162,9 @@ def learning_curve(
         with _seeded(protocol.seed):
             generated = extract(classifier, generate(model, protocol), device)
         with _seeded(protocol.seed):
-            pairs = ((x, model.reconstruct(x)) for x in _batches(reference, everything, protocol, model))
+            pairs = (
+                (x, model.reconstruct(x)) for x in _batches(reference, everything, protocol, model)
+            )
             error = reconstruction_errors(pairs)["mse_per_image"]
         yield {"fcd": frechet_from_features(real, generated), "mse_per_image": error}
 
@@ -154,19 +182,21 @@ def evaluate(
 
     Args:
         model: on the device to use; left in eval mode.
-        reference: the real images to compare with (and to reconstruct), labels not needed; a data set, or a tensor
-            (N, C, H, W) as for ``fit``.
+        reference: the real images to compare with (and to reconstruct), labels not needed; a data
+            set, or a tensor (N, C, H, W) as for ``fit``.
         protocol: how.
         inception: FID's network; without it, FID is "not run".
         classifier: FCD's network; None for that of the data set of this name, if there is one.
-        real: compare these images instead of samples, at most ``protocol.samples`` of them, chosen at random: what a
-            perfect model would get.
+        real: compare these images instead of samples, at most ``protocol.samples`` of them, chosen
+            at random: what a perfect model would get.
 
     Returns:
-        {"classifier": FCD with standard error, KID, precision, recall, density, coverage on the classifier's features,
-        "inception": the same on Inception's (FID), "reconstruction": ``metrics.reconstruction_errors``, "latents":
-        ``latent_measures``}; a text instead of numbers where something was not run. The last two only of a model's
-        own images, without ``real``.
+        {"classifier": FCD with standard error, KID, precision, recall, density, coverage on the
+        classifier's features,
+        "inception": the same on Inception's (FID), "reconstruction":
+        ``metrics.reconstruction_errors``, "latents": ``latent_measures``}; a text instead of
+        numbers where something was not run. The last two only of a model's own images, without
+        ``real``.
 
     Raises:
         MetricError: too few images to compare, or features or latents that are not finite numbers.
@@ -174,12 +204,17 @@ def evaluate(
     """
     model.eval()
     device = next(model.parameters()).device
-    reference, real = (d if d is None or isinstance(d, ImageDataset) else ImageDataset(d) for d in (reference, real))
+    reference, real = (
+        d if d is None or isinstance(d, ImageDataset) else ImageDataset(d)
+        for d in (reference, real)
+    )
     if protocol.binarize:
         reference, real = reference.binarized(), real and real.binarized()
     for data in filter(None, (reference, real)):
         if len(data) < FEWEST:
-            raise MetricError(f"{data.name}: expected at least {FEWEST} images to compare, got {len(data)}")
+            raise MetricError(
+                f"{data.name}: expected at least {FEWEST} images to compare, got {len(data)}"
+            )
 
     def reference_batches() -> Iterator[Tensor]:
         return _batches(reference, torch.arange(len(reference)), protocol, model)
@@ -188,11 +223,15 @@ def evaluate(
         if real is None:
             return generate(model, protocol)
         shuffled = torch.randperm(len(real), generator=torch.Generator().manual_seed(protocol.seed))
-        return _batches(real, shuffled[: protocol.samples], protocol, model)  # the images may be sorted by class
+        return _batches(
+            real, shuffled[: protocol.samples], protocol, model
+        )  # the images may be sorted by class
 
     def measured(extractor: nn.Module, distance: str) -> dict[str, float]:
         with _seeded(protocol.seed):
-            features = (extract(extractor, images, device) for images in (reference_batches(), samples()))
+            features = (
+                extract(extractor, images, device) for images in (reference_batches(), samples())
+            )
             return compare(*features, distance)
 
     measures: dict[str, dict | str] = {}

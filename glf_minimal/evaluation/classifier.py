@@ -1,7 +1,8 @@
 """The small classifiers whose features the Fréchet classifier distance (FCD) compares.
 
-One residual network for all data sets. They are trained by ``fit`` with the recipes ``classifier-<data set>``; the
-weights of this package lie in ``glf_minimal/weights`` in half precision, with their test accuracy in the header.
+One residual network for all data sets. They are trained by ``fit`` with the recipes
+``classifier-<data set>``; the weights of this package lie in ``evaluation/weights`` in half
+precision, with their test accuracy in the header.
 """
 
 import math
@@ -13,16 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glf_minimal.checks import to_channels_last
 from glf_minimal.errors import DataError, MetricError
+from glf_minimal.files import DAMAGE, load_weights, read_tensors, write_tensors
 from glf_minimal.models.base import Adam, Stage, Trainable, Update
-from glf_minimal.storage import DAMAGE, load_weights, read_tensors, write_tensors
+from glf_minimal.networks import to_channels_last
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 
 
 class ResidualBlock(nn.Module):
-    """x -> relu(conv-bn-relu-conv-bn(x) + shortcut(x)); a stride of 2 halves the sides (He et al. 2016)."""
+    """x -> relu(conv-bn-relu-conv-bn(x) + shortcut(x)); a stride of 2 halves the sides (He et al.
+    2016).
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
@@ -35,7 +38,9 @@ class ResidualBlock(nn.Module):
         )
         self.shortcut = nn.Identity()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.body(x) + self.shortcut(x))
@@ -101,19 +106,26 @@ class Classifier(Trainable):
         self.head = nn.Linear(4 * width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [0, 1] -> features (N, 4 * width), what the last, linear layer sees."""
+        """Images (N, C, H, W) in [0, 1] -> features (N, 4 * width), what the last, linear layer
+        sees.
+        """
         return self.body(2 * x - 1)
 
     def losses(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy in nats per image (of attributes: summed over them), and the fraction that is right."""
+        """Cross-entropy in nats per image (of attributes: summed over them), and the fraction that
+        is right.
+        """
         expected = (len(x), self.head.out_features) if self.attributes else (len(x),)
         if labels.shape != expected:
             raise DataError(
-                f"labels: expected shape {expected}, got {tuple(labels.shape)}; set model.classes and model.attributes"
+                f"labels: expected shape {expected}, got {tuple(labels.shape)}; set "
+                "model.classes and model.attributes"
             )
         logits = self.head(self(self.augment(x) if self.training else x)).float()
         if self.attributes:
-            loss = F.binary_cross_entropy_with_logits(logits, labels.float(), reduction="sum") / len(x)
+            loss = F.binary_cross_entropy_with_logits(
+                logits, labels.float(), reduction="sum"
+            ) / len(x)
         else:
             loss = F.cross_entropy(logits, labels)
         return {"loss": loss, "accuracy": self.correct(logits, labels).float().mean()}
@@ -133,7 +145,9 @@ class Classifier(Trainable):
         sign = 1.0 - 2.0 * (torch.rand(n, **like) < 0.5) if self.flip else torch.ones_like(scale)
         offset = (2 * torch.rand(n, 2, 1, **like) - 1) * 2 * self.shift
         matrix = torch.diag_embed(torch.stack([scale * sign, scale], dim=1))
-        grid = F.affine_grid(torch.cat([matrix, offset], dim=2).to(x.dtype), list(x.shape), align_corners=False)
+        grid = F.affine_grid(
+            torch.cat([matrix, offset], dim=2).to(x.dtype), list(x.shape), align_corners=False
+        )
         return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
 
     @torch.no_grad()
@@ -166,20 +180,26 @@ def cast(tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
 
 
 def save_classifier(classifier: Classifier, path: Path, facts: dict) -> None:
-    """Write the weights in half precision; ``facts`` (settings, accuracy, origin) go into the file's header."""
+    """Write the weights in half precision; ``facts`` (settings, accuracy, origin) go into the
+    file's header.
+    """
     write_tensors(path, cast(classifier.state_dict(), torch.float16), facts)
 
 
 def _weights_file(data: str) -> Path:
-    """``classifier_path``, where there is a file; binarized images have the classifier of the grey ones."""
+    """``classifier_path``, where there is a file; binarized images have the classifier of the grey
+    ones.
+    """
     data = data.removesuffix(" (binary)")
     path = classifier_path(data)
     files = sorted(WEIGHTS_FOLDER.glob("classifier-*.safetensors"))
     if path not in files:  # which a name may be too long for
         known = ", ".join(file.stem.removeprefix("classifier-") for file in files) or "no data set"
         raise MetricError(
-            f"there is no classifier for {data}, and so no FCD, only for {known}; take --fid or, with labels, train "
-            f"one ('glf train --recipe classifier-mnist --data …') and 'glf evaluate RUN --install' it"
+            f"there is no classifier for {data}, and so no FCD, only for {known}; take --fid or, "
+            "with labels, train "
+            "one ('glf train --recipe classifier-mnist --data …') and 'glf evaluate RUN "
+            "--install' it"
         )
     return path
 
@@ -190,7 +210,8 @@ def classifier_digest(data: str) -> str:
 
 
 def load_classifier(data: str) -> tuple[Classifier, dict]:
-    """The classifier behind the FCD of a data set, in eval mode, and the facts in the header of its file.
+    """The classifier behind the FCD of a data set, in eval mode, and the facts in the header of its
+    file.
 
     The facts also say, as "sha256", the digest of the file: other weights give other distances.
 
@@ -200,10 +221,14 @@ def load_classifier(data: str) -> tuple[Classifier, dict]:
     path = _weights_file(data)
     tensors, facts = read_tensors(path)
     try:
-        arguments = {name: value for name, value in facts["settings"]["model"].items() if name != "kind"}
+        arguments = {
+            name: value for name, value in facts["settings"]["model"].items() if name != "kind"
+        }
         classifier = Classifier(tuple(facts["settings"]["image_shape"]), **arguments)
     except DAMAGE as error:
-        raise MetricError(f"{path} does not give a classifier ({error}); install this package again") from error
+        raise MetricError(
+            f"{path} does not give a classifier ({error}); install this package again"
+        ) from error
     load_weights(classifier, cast(tensors, torch.float32), path)
     to_channels_last(classifier)
     return classifier.eval().requires_grad_(False), facts | {"sha256": classifier_digest(data)}

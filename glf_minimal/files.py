@@ -1,4 +1,5 @@
-"""The files a run leaves behind: written whole or not at all, and read without running code from them.
+"""The files a run leaves behind: written whole or not at all, and read without running code from
+them.
 
 Tensors are kept as safetensors, everything else as JSON or CSV.
 """
@@ -25,15 +26,35 @@ from torch import Tensor, nn
 
 from glf_minimal.errors import RunError
 
-# What zipfile, numpy, Pillow, pickle, csv and safetensors raise on damaged files; none of them has a list of its own.
-DAMAGE = (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError)
-DAMAGE += (SyntaxError, TypeError, ValueError, csv.Error, lzma.LZMAError, pickle.PickleError, struct.error)
+# What zipfile, numpy, Pillow, pickle, csv and safetensors raise on damaged files; none of them has
+# a list of its own.
+DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+)
+DAMAGE += (
+    SyntaxError,
+    TypeError,
+    ValueError,
+    csv.Error,
+    lzma.LZMAError,
+    pickle.PickleError,
+    struct.error,
+)
 DAMAGE += (tokenize.TokenError, zipfile.BadZipFile, zlib.error, SafetensorError)
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to; move it to ``path`` when the block ends well, delete it otherwise."""
+    """Give a temporary path to write to; move it to ``path`` when the block ends well, delete it
+    otherwise.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         _sweep(path.parent, f".{path.name}.")
@@ -43,14 +64,18 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync_folder(path.parent)
     except (OSError, SafetensorError) as error:
-        raise RunError(f"cannot write {path} ({error}); is there space, and may you write there?") from error
+        raise RunError(
+            f"cannot write {path} ({error}); is there space, and may you write there?"
+        ) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
-    """Flush a folder's list of files to the disk, so that a move outlives a loss of power, where the system can."""
+    """Flush a folder's list of files to the disk, so that a move outlives a loss of power, where
+    the system can.
+    """
     with suppress(OSError):  # Windows opens no folders, some network disks flush none
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -60,12 +85,18 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _sweep(folder: Path, start: str = ".") -> None:
-    """Delete the temporary files of processes that were killed; those of others are still being written."""
+    """Delete the temporary files of processes that were killed; those of others are still being
+    written.
+    """
     for leftover in folder.glob(".*.tmp"):
-        with suppress(OSError, OverflowError, ValueError):  # another user's process, or no file of ``atomic``
+        with suppress(
+            OSError, OverflowError, ValueError
+        ):  # another user's process, or no file of ``atomic``
             try:
                 if leftover.name.startswith(start):
-                    os.kill(int(leftover.name.split(".")[-2]), 0)  # no signal; asks whether there is such a process
+                    os.kill(
+                        int(leftover.name.split(".")[-2]), 0
+                    )  # no signal; asks whether there is such a process
             except ProcessLookupError:
                 leftover.unlink()
 
@@ -75,12 +106,16 @@ def make_folder(path: Path, parents: bool = True) -> None:
     try:
         path.mkdir(parents=parents, exist_ok=True)
     except OSError as error:
-        raise RunError(f"cannot make the folder {path} ({error.strerror}); give another one") from error
+        raise RunError(
+            f"cannot make the folder {path} ({error.strerror}); give another one"
+        ) from error
 
 
 @contextmanager
 def locked_folder(out: Path) -> Iterator[Path]:
-    """Make the folder ``out``, keep other runs out of it while the block lasts, sweep up after killed ones."""
+    """Make the folder ``out``, keep other runs out of it while the block lasts, sweep up after
+    killed ones.
+    """
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file; give the name of a folder, or move the file away")
     make_folder(out)
@@ -88,9 +123,13 @@ def locked_folder(out: Path) -> Iterator[Path]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise RunError(f"another run is writing to {out}; wait for it, or give another folder") from error
+        raise RunError(
+            f"another run is writing to {out}; wait for it, or give another folder"
+        ) from error
     except OSError as error:
-        raise RunError(f"cannot write to the folder {out} ({error.strerror}); give another one") from error
+        raise RunError(
+            f"cannot write to the folder {out} ({error.strerror}); give another one"
+        ) from error
     try:
         _sweep(out)
         yield out
@@ -108,11 +147,15 @@ def read_json(path: Path, remedy: str = "train the run again") -> dict:
     try:
         content = json.loads(path.read_text())
     except OSError as error:
-        raise RunError(f"cannot read {path} ({error.strerror}); is {path.parent} the folder of a run?") from error
+        raise RunError(
+            f"cannot read {path} ({error.strerror}); is {path.parent} the folder of a run?"
+        ) from error
     except (ValueError, RecursionError) as error:  # the latter where it is nested too deep
         raise RunError(f"{path} is damaged ({error}); {remedy}") from error
     if not isinstance(content, dict):
-        raise RunError(f"{path} holds a JSON {type(content).__name__}, expected an object; {remedy}")
+        raise RunError(
+            f"{path} holds a JSON {type(content).__name__}, expected an object; {remedy}"
+        )
     return content
 
 
@@ -142,7 +185,9 @@ def read_csv(path: Path) -> list[dict]:
         if any(None in row or None in row.values() for row in table):
             raise ValueError("its rows differ in length")
         rows = [{key: value(text) for key, text in row.items() if text} for row in table]
-        if len({(key, isinstance(entry, str)) for row in rows for key, entry in row.items()}) > len(set().union(*rows)):
+        if len({(key, isinstance(entry, str)) for row in rows for key, entry in row.items()}) > len(
+            set().union(*rows)
+        ):
             raise ValueError("one of its columns has words and numbers")
         return rows
     except DAMAGE as error:
@@ -165,7 +210,9 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict | None 
     metadata = metadata or {}
     with atomic(path) as temporary:
         header = {"glf_minimal": json.dumps(metadata | {"digest": _digest(tensors, metadata)})}
-        temporary.write_bytes(save(tensors, header))  # save_file would make another temporary file, unknown to _sweep
+        temporary.write_bytes(
+            save(tensors, header)
+        )  # save_file would make another temporary file, unknown to _sweep
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -173,7 +220,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     if not path.is_file():
         raise RunError(f"{path} does not exist; is {path.parent} the folder of a finished run?")
     try:
-        # Read at once: safe_open opens a file twice, and a running training may put another in its place in between.
+        # Read at once: safe_open opens a file twice, and a running training may put another in its
+        # place in between.
         content = path.read_bytes()
         tensors = load(content)  # first, as it checks the header
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
@@ -184,24 +232,29 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
         return tensors, metadata
     except DAMAGE as error:
         raise RunError(
-            f"{path} is not an undamaged safetensors file ({error}); delete it and train again; pickled .pt or .ckpt "
+            f"{path} is not an undamaged safetensors file ({error}); delete it and train again; "
+            "pickled .pt or .ckpt "
             f"files are refused, as loading one can run code from it"
         ) from error
 
 
 def read_pretrained(path: Path) -> dict[str, Tensor]:
-    """Read the weights of a published network, .safetensors or .pth, without running code from the file."""
+    """Read the weights of a published network, .safetensors or .pth, without running code from the
+    file.
+    """
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except DAMAGE as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise RunError(f"cannot read weights from {path} ({reason}); give a .safetensors or .pth file") from error
+        raise RunError(
+            f"cannot read weights from {path} ({reason}); give a .safetensors or .pth file"
+        ) from error
 
 
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
-    """Copy named tensors into a module, or say how ``source`` differs from it and change nothing."""
+    """Copy named tensors into a module, or say how ``source`` differs and change nothing."""
     own = module.state_dict()
     problems = [f"{name} is missing" for name in own.keys() - tensors.keys()]
     problems += [f"{name} is not in this model" for name in tensors.keys() - own.keys()]
@@ -212,5 +265,7 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], source: Path) ->
     ]
     if problems:
         shown = "; ".join(sorted(problems)[:3])
-        raise RunError(f"{source} holds the weights of another model ({len(problems)} differences: {shown})")
+        raise RunError(
+            f"{source} holds the weights of another model ({len(problems)} differences: {shown})"
+        )
     module.load_state_dict(tensors)

@@ -1,0 +1,129 @@
+"""Recipes at work: their data, their trainings, and the finished runs read back."""
+
+import json
+import shlex
+from pathlib import Path
+
+import torch
+
+from glf_minimal.data import ImageDataset, load_dataset
+from glf_minimal.errors import GLFError, RecipeError, RunError
+from glf_minimal.files import load_weights, read_json, read_tensors
+from glf_minimal.models.base import Trainable
+from glf_minimal.models.glann import GLANN
+from glf_minimal.recipes.build import build_model
+from glf_minimal.recipes.catalogue import RECIPES
+from glf_minimal.recipes.recipe import GROUPS, Recipe
+from glf_minimal.training.folder import CONFIG, WEIGHTS, History
+from glf_minimal.training.loop import fit
+from glf_minimal.training.settings import TrainConfig
+
+NOT_IN_COMMANDS = (
+    "train.device",
+    "train.progress",
+    "train.checkpoint_seconds",
+)  # which change no number
+
+
+def load_data(settings: dict, split: str, root: str | Path | None = None) -> ImageDataset:
+    """A split of the data set that the group "data" of a recipe's settings describes; only "train"
+    is limited.
+    """
+    data, limit = (
+        load_dataset(settings.get("name"), split, root, settings.get("image_size")),
+        settings.get("limit"),
+    )
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise RecipeError(f"data.limit: expected a positive number of images, got {limit!r}")
+    if limit is not None and split == "train":
+        labels = None if data.labels is None else data.labels[:limit]
+        data = ImageDataset(data.pixels[:limit], labels, data.name)
+    return data.binarized() if settings.get("binarize") else data
+
+
+def train_recipe(recipe: Recipe, out: str | Path, root: str | Path | None = None) -> History:
+    """Train a recipe into the folder ``out``, or go on with what lies there; see ``fit`` for the
+    files.
+
+    Args:
+        recipe: from ``get_recipe``, perhaps ``with_settings``.
+        out: the run's folder.
+        root: where the data is cached.
+
+    Raises:
+        RunError: ``out`` holds a run with other settings.
+    """
+    settings = recipe.settings()
+    config = TrainConfig(**settings["train"])
+    data = load_data(settings["data"], "train", root)
+    model = build_model(settings, data.image_shape, config.seed)
+    if isinstance(model, GLANN) and model.latents.num_embeddings != len(data):
+        raise RecipeError(
+            f"model.images: expected {len(data)}, one latent an image of {data.name}; set it to "
+            "that"
+        )
+    try:
+        return fit(model, data, config, out, {"recipe": recipe.name, **settings})
+    except GLFError:
+        raise
+    except ValueError as error:  # parts, losses and images that do not fit each other
+        raise RecipeError(f"the settings do not fit {data.name}: {error}") from error
+
+
+def train_command(config: dict) -> str | None:
+    """The command that trains a run again: its recipe, and what differs from it. None without such
+    a recipe.
+    """
+    recipe = RECIPES.get(config.get("recipe"))
+    if recipe is None:
+        return None
+    # As JSON has it, where tuples are lists.
+    known = {
+        (group, key): json.dumps(v)
+        for group, keys in recipe.settings().items()
+        for key, v in keys.items()
+    }
+    own = {(group, key): json.dumps(v) for group in GROUPS for key, v in config[group].items()}
+    processes = own.pop(("train", "processes"), None)  # which the launcher sets, no recipe
+    stated = {(group, key) for group in GROUPS for key in getattr(recipe, group)}
+    if not stated <= own.keys() <= known.keys():  # a recipe of this name, but of another version
+        return None
+    changed = {
+        f"{group}.{key}": value for (group, key), value in own.items() if value != known[group, key]
+    }
+    sets = [f"{name}={value}" for name, value in changed.items() if name not in NOT_IN_COMMANDS]
+    start = (
+        ["torchrun", f"--nproc_per_node={processes}", "-m", "glf_minimal"] if processes else ["glf"]
+    )
+    return shlex.join(
+        [*start, "train", "--recipe", recipe.name, *(part for s in sets for part in ("--set", s))]
+    )
+
+
+def read_config(folder: Path) -> dict:
+    """The ``config.json`` of a run, or RunError where it does not say how to build the model."""
+    config = read_json(folder / CONFIG)
+    missing = [group for group in GROUPS if not isinstance(config.get(group), dict)]
+    missing += [name for name in ("built", "data_sha256") if name not in config]
+    if missing:
+        raise RunError(
+            f"{folder / CONFIG} has no settings for {', '.join(missing)}, so the model cannot be "
+            "built from it; build "
+            f"a model of your own in Python, and load {WEIGHTS} into it with load_state_dict"
+        )
+    return config
+
+
+def load_run(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Trainable, dict]:
+    """Read a finished run: its model, in eval mode, and the content of its ``config.json``."""
+    folder = Path(folder)
+    config = read_config(folder)
+    tensors, _ = read_tensors(folder / WEIGHTS)
+    try:
+        model = build_model(config, tuple(config["image_shape"]))
+    except (KeyError, TypeError, RecipeError) as error:
+        raise RecipeError(
+            f"{folder / CONFIG} does not give a model ({error}); train the run again"
+        ) from error
+    load_weights(model, tensors, folder / WEIGHTS)
+    return model.to(device).eval(), config
