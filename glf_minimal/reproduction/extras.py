@@ -11,9 +11,10 @@ from torch import Tensor
 from glf_minimal.evaluation.classifier import load_classifier
 from glf_minimal.evaluation.evaluate import Protocol, generate
 from glf_minimal.evaluation.features import extract
-from glf_minimal.files import write_csv
+from glf_minimal.files import read_csv, write_csv
 from glf_minimal.pictures import save_grid
 from glf_minimal.recipes.run import load_data, load_run
+from glf_minimal.reproduction import plan
 
 
 @torch.no_grad()
@@ -38,6 +39,30 @@ def write_latent_map(
         for (x, y), k in zip(points, labels, strict=True)
     ]
     write_csv(path, rows)
+
+
+def read_latent_maps(results: str | Path) -> dict[str, list[dict]]:
+    """The latent maps of the FlowAE report's models, each of the first seed: by row, the points
+    with x, y and label.
+
+    A row without a map is left out.
+    """
+    folder = Path(results) / plan.FLOWAE_REPORT.folder / "mnist"
+    rows = [row.name for row in plan.FLOWAE_REPORT.rows["mnist"] if "map.csv" in row.extras]
+    paths = {row: folder / row / "seed-0-map.csv" for row in rows}
+    return {row: read_csv(path) for row, path in paths.items() if path.exists()}
+
+
+def silhouette(points: list[dict]) -> float:
+    """How compact the classes are in a latent map, from -1 to 1 (Rousseeuw, 1987).
+
+    For each point it compares the mean distance to its own class with that to the nearest other
+    class. Larger is more compact.
+    """
+    from sklearn.metrics import silhouette_score
+
+    positions = [[point["x"], point["y"]] for point in points]
+    return float(silhouette_score(positions, [point["label"] for point in points]))
 
 
 @torch.no_grad()

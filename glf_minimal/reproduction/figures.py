@@ -6,11 +6,11 @@ from textwrap import fill
 
 import torch
 
-from glf_minimal.files import read_csv
 from glf_minimal.plotting import COLOURS, latent_map, panels, training_curves, use_style
 from glf_minimal.reproduction import plan
 from glf_minimal.reproduction.cells import Experiment
 from glf_minimal.reproduction.diagrams import model_diagram
+from glf_minimal.reproduction.extras import read_latent_maps
 from glf_minimal.reproduction.recorded import nearest_distances, read_rows
 
 
@@ -79,22 +79,15 @@ def flowae_report_tsne(results: str | Path):
     """t-SNE maps of the test latents of a VAE and of FlowAE's auto-encoder, coloured by digit; the
     first seed.
     """
-    folder = Path(results) / plan.FLOWAE_REPORT.folder / "mnist"
-    maps = {
-        row: path for row in ("vae", "flowae") if (path := folder / row / "seed-0-map.csv").exists()
-    }
+    maps = read_latent_maps(results)
     if not maps:
         return _empty(plan.FLOWAE_REPORT)
-    points = {
-        {"vae": "VAE", "flowae": "auto-encoder"}[row]: read_csv(path) for row, path in maps.items()
-    }
-    vectors = {
-        title: torch.tensor([[point["x"], point["y"]] for point in rows])
-        for title, rows in points.items()
-    }
-    return latent_map(
-        vectors, {t: torch.tensor([point["label"] for point in rows]) for t, rows in points.items()}
-    )
+    positions, labels = {}, {}
+    for row, title in (("vae", "VAE"), ("flowae", "auto-encoder")):
+        if row in maps:
+            positions[title] = torch.tensor([[point["x"], point["y"]] for point in maps[row]])
+            labels[title] = torch.tensor([point["label"] for point in maps[row]])
+    return latent_map(positions, labels)
 
 
 def convergence(results: str | Path, data: str):

@@ -6,12 +6,12 @@ from pathlib import Path
 from glf_minimal.errors import RunError
 from glf_minimal.files import atomic, make_folder
 from glf_minimal.reproduction import tables
-from glf_minimal.reproduction.claims import claims, evidence
+from glf_minimal.reproduction.claims import evidence, verdicts
 from glf_minimal.reproduction.figures import FIGURES, draw
 from glf_minimal.reproduction.tables import Table, Text
 
 TABLES: dict[str, Callable[[str | Path], Table | Text]] = {
-    "claims": claims,
+    "claims": verdicts,
     "claims-evidence": evidence,
     **tables.TABLES,
 }

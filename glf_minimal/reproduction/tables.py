@@ -287,12 +287,24 @@ def convergence(results: str | Path, data: str) -> Table:
     return Table(header, lines, below + notes(rows), commands(rows, plan.CONVERGENCE, data))
 
 
+def time_to(level: float, row: RecordedRow) -> dict[str, float]:
+    """When a row's FCD first came down to a level: "epoch" and, if they compare, the seconds of
+    ``row.clock``, each a mean over seeds.
+
+    Empty if a seed never got there or its training diverged.
+    """
+    clocks = ["epoch", row.clock] if row.clock else ["epoch"]
+    if row.diverged or first_at(level, row.curves) is None:
+        return {}
+    return {clock: first_at(level, row.curves, clock) for clock in clocks}
+
+
 def _reached(row: RecordedRow, level: float, mark: str) -> str:
-    epochs = first_at(level, row.curves)
-    if epochs is None or row.diverged:
+    times = time_to(level, row)
+    if not times:
         return "–"
-    seconds = f" ({first_at(level, row.curves, row.clock):.0f} s{mark})" if row.clock else ""
-    return f"{epochs:.2g}{seconds}"
+    seconds = f" ({times[row.clock]:.0f} s{mark})" if row.clock else ""
+    return f"{times['epoch']:.2g}{seconds}"
 
 
 def ablation(results: str | Path, group: str) -> Table:
