@@ -26,13 +26,12 @@ from glf_minimal.reproduction.records import read_records
 from glf_minimal.training.folder import (
     CHECKPOINT,
     CONFIG,
-    FREE_SETTINGS,
     HISTORY,
     WEIGHTS,
     Run,
-    _flatten,
     claim_folder,
 )
+from glf_minimal.training.settings import FREE_SETTINGS, flatten
 
 SMALL = {
     "train.epochs": 2,
@@ -147,8 +146,8 @@ def test_settings(copy, run, seeds):
             assert_equal_weights(loaded[0].state_dict(), model.state_dict())
         before = (copy / CONFIG).read_bytes()
         if load_or_sentence(lambda: claim_folder(copy, config) or True, str(copy)):
-            same = _flatten(json.loads(before))
-            wanted = _flatten(config)
+            same = flatten(json.loads(before))
+            wanted = flatten(config)
             assert not [
                 n for n in wanted if not n.startswith(FREE_SETTINGS) and same.get(n) != wanted[n]
             ]

@@ -14,6 +14,7 @@ from glf_minimal.data import ImageDataset
 from glf_minimal.errors import RecipeError, RunError
 from glf_minimal.files import locked_folder, make_folder, read_tensors
 from glf_minimal.models.base import LatentModel
+from glf_minimal.recipes.recipe import GROUPS
 from glf_minimal.training.folder import WEIGHTS, History, Run, claim_folder
 
 AUTO_ENCODER = ("encoder", "decoder")
@@ -59,7 +60,7 @@ def borrow(model: LatentModel, owner: LatentModel, config: dict, lender: Path) -
     }
     return {
         "recipe": config["recipe"],
-        "settings": {name: config[name] for name in ("data", "networks", "flow", "model", "train")},
+        "settings": {group: config[group] for group in GROUPS},
         "weights_sha256": sha256((lender / WEIGHTS).read_bytes()).hexdigest(),
         **times,
     }

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass, field
 
 from glf_minimal.errors import RecipeError, hint
-from glf_minimal.training.settings import TrainConfig
+from glf_minimal.training.settings import TrainConfig, flatten
 
 GROUPS = ("data", "networks", "flow", "model", "train")  # of settings
 
@@ -43,16 +43,14 @@ class Recipe:
         Raises:
             RecipeError: no such setting, or a value of another type.
         """
-        settings = self.settings()
-        known = [f"{group}.{key}" for group, keys in settings.items() for key in keys]
-        groups = {group: dict(getattr(self, group)) for group in settings}
+        known = flatten(self.settings(), levels=2)
+        groups = {group: dict(getattr(self, group)) for group in GROUPS}
         for name, value in changes.items():
             if name not in known:
                 raise RecipeError(
                     f"recipe {self.name} has no setting {name!r}; {hint(name, known)}"
                 )
-            group, key = name.split(".")
-            old = settings[group][key]
+            old = known[name]
             if isinstance(old, float) and type(value) is int:
                 value = float(value)
             if old is not None and type(value) is not type(old):
@@ -60,6 +58,7 @@ class Recipe:
                     f"{name}: expected a {type(old).__name__} like {json.dumps(old)}, got "
                     f"{json.dumps(value)}"
                 )
+            group, key = name.split(".")
             groups[group][key] = value
         return dataclasses.replace(self, **groups)
 

@@ -17,13 +17,7 @@ from glf_minimal.recipes.lend import borrow, fit_latents_alone, require_same_ima
 from glf_minimal.recipes.recipe import GROUPS, Recipe
 from glf_minimal.training.folder import CONFIG, WEIGHTS, History
 from glf_minimal.training.loop import describe, fit
-from glf_minimal.training.settings import TrainConfig
-
-NOT_IN_COMMANDS = (
-    "train.device",
-    "train.progress",
-    "train.checkpoint_seconds",
-)  # which change no number
+from glf_minimal.training.settings import MACHINE_SETTINGS, TrainConfig, difference, flatten
 
 
 def load_data(settings: dict, split: str, root: str | Path | None = None) -> ImageDataset:
@@ -108,33 +102,30 @@ def train_recipe(
 
 
 def train_command(config: dict) -> str | None:
-    """The command that trains a run again: its recipe, and what differs from it. None without such
-    a recipe.
+    """The command that trains a run again, or None where its recipe is not in the catalogue.
+
+    Args:
+        config: the content of its ``config.json``.
     """
     recipe = RECIPES.get(config.get("recipe"))
     if recipe is None:
         return None
-    # As JSON has it, where tuples are lists.
-    known = {
-        (group, key): json.dumps(v)
-        for group, keys in recipe.settings().items()
-        for key, v in keys.items()
-    }
-    own = {(group, key): json.dumps(v) for group in GROUPS for key, v in config[group].items()}
-    processes = own.pop(("train", "processes"), None)  # which the launcher sets, no recipe
-    stated = {(group, key) for group in GROUPS for key in getattr(recipe, group)}
-    if not stated <= own.keys() <= known.keys():  # a recipe of this name, but of another version
+    own = {group: dict(config[group]) for group in GROUPS}
+    processes = own["train"].pop("processes", None)  # which the launcher sets, no recipe
+    names = flatten(own, levels=2).keys()
+    stated = flatten({group: getattr(recipe, group) for group in GROUPS}, levels=2).keys()
+    known = flatten(recipe.settings(), levels=2).keys()
+    if not stated <= names <= known:  # a recipe of this name, but of another version
         return None
-    changed = {
-        f"{group}.{key}": value for (group, key), value in own.items() if value != known[group, key]
-    }
-    sets = [f"{name}={value}" for name, value in changed.items() if name not in NOT_IN_COMMANDS]
-    start = (
-        ["torchrun", f"--nproc_per_node={processes}", "-m", "glf_minimal"] if processes else ["glf"]
-    )
-    return shlex.join(
-        [*start, "train", "--recipe", recipe.name, *(part for s in sets for part in ("--set", s))]
-    )
+    changed = difference(own, recipe.settings(), levels=2, free=MACHINE_SETTINGS)
+    command = ["glf"]
+    if processes:
+        command = ["torchrun", f"--nproc_per_node={processes}", "-m", "glf_minimal"]
+    command += ["train", "--recipe", recipe.name]
+    for name, (value, _) in changed.items():
+        if name in names:  # an older version of the recipe need not have had all of its defaults
+            command += ["--set", f"{name}={json.dumps(value)}"]
+    return shlex.join(command)
 
 
 def read_config(folder: Path) -> dict:

@@ -10,7 +10,7 @@ from glf_minimal.errors import RecipeError, hint
 from glf_minimal.evaluation.evaluate import Protocol
 from glf_minimal.recipes.catalogue import get_recipe
 from glf_minimal.recipes.recipe import Recipe
-from glf_minimal.training.folder import FREE_SETTINGS
+from glf_minimal.training.settings import FREE_SETTINGS, difference
 
 
 @dataclass(frozen=True)
@@ -132,22 +132,12 @@ class Cell:
 
 
 def differing(recorded: dict, wanted: dict) -> dict[str, tuple]:
-    """The settings that differ, seed and what changes no number aside: by name, as recorded and as
-    wanted.
+    """The settings that differ, as (recorded, wanted) by name, in the order of their names.
 
-    Compared as JSON has them; a setting that one of them does not know is None there.
+    Neither the seed counts nor what changes no number.
     """
-    recorded, wanted = json.loads(json.dumps([recorded, wanted]))
-    names = {
-        f"{group}.{key}" for side in (recorded, wanted) for group in side for key in side[group]
-    }
-    differences = {}
-    for name in sorted(names - {*FREE_SETTINGS, "train.seed"}):
-        group, key = name.split(".")
-        old, new = (side.get(group, {}).get(key) for side in (recorded, wanted))
-        if old != new:
-            differences[name] = (old, new)
-    return differences
+    found = difference(recorded, wanted, levels=2, free=(*FREE_SETTINGS, "train.seed"))
+    return dict(sorted(found.items()))
 
 
 def make_cells(

@@ -8,7 +8,6 @@ model.safetensors       weights and history, once it has ended; takes the checkp
 snapshots/epoch-*       weights of some epochs along the way, if ``train.snapshots`` is set
 """
 
-import json
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -28,18 +27,11 @@ from glf_minimal.files import (
 )
 from glf_minimal.models.base import LatentModel, Trainable
 from glf_minimal.pictures import save_grid
+from glf_minimal.training.settings import difference
 
 CONFIG, HISTORY, SAMPLES = "config.json", "history.csv", "samples.png"
 CHECKPOINT, WEIGHTS, SNAPSHOTS = "checkpoint.safetensors", "model.safetensors", "snapshots"
 SNAPSHOT_EPOCHS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200)  # of the last stage
-# Settings that may change between the start of a training and its going on.
-FREE_SETTINGS = (
-    "train.device",
-    "train.progress",
-    "train.checkpoint_seconds",
-    "train.snapshots",
-    "made_with",
-)
 
 History = list[dict[str, float | int | str]]
 
@@ -153,13 +145,11 @@ def claim_folder(out: Path, settings: dict) -> None:
             path.unlink()
         write_json(out / CONFIG, settings)
         return
-    # Compared as JSON has it: tuples are lists there.
     config = read_json(out / CONFIG)
-    old, new = _flatten(config), _flatten(json.loads(json.dumps(settings)))
-    names = [n for n in old | new if not n.startswith(FREE_SETTINGS) and old.get(n) != new.get(n)]
-    if names:
+    differences = difference(config, settings)
+    if differences:
         changes = "; ".join(
-            f"{name} was {old.get(name)!r}, now {new.get(name)!r}" for name in names[:4]
+            f"{name} was {old!r}, now {new!r}" for name, (old, new) in list(differences.items())[:4]
         )
         raise RunError(
             f"{out} holds a training with other settings ({changes}); give another folder or "
@@ -175,15 +165,3 @@ def claim_folder(out: Path, settings: dict) -> None:
             {"hardware": now.get("hardware")} | elsewhere,
         ]
         write_json(out / CONFIG, config | {"made_with": made})
-
-
-def _flatten(content: dict, prefix: str = "") -> dict[str, object]:
-    """{"a": {"b": 1}} -> {"a.b": 1}; an empty dictionary leaves nothing."""
-    flat = {}
-    for name, value in content.items():
-        flat |= (
-            _flatten(value, f"{prefix}{name}.")
-            if isinstance(value, dict)
-            else {prefix + name: value}
-        )
-    return flat

@@ -1,5 +1,10 @@
-"""How long to train, and on what: the settings of the training loop, the device, the precision."""
+"""The settings of a training: what they are, how they are named, and where two sets of them differ.
 
+A setting has one name everywhere, "group.key": on the command line, in a run's ``config.json``, in
+records and in error messages.
+"""
+
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +12,60 @@ from pathlib import Path
 import torch
 
 from glf_minimal.errors import RecipeError
+
+# Settings of the machine and of whoever sits at it. They change nothing that a training leaves, so
+# the command that trains a run again does not name them.
+MACHINE_SETTINGS = ("train.device", "train.progress", "train.checkpoint_seconds")
+# What may differ between the start of a training and its going on.
+FREE_SETTINGS = (*MACHINE_SETTINGS, "train.snapshots", "made_with")
+
+
+def flatten(content: dict, levels: int | None = None, prefix: str = "") -> dict[str, object]:
+    """Values by their dotted names, down to ``levels`` of names, or as deep as dictionaries lie.
+
+    An empty dictionary above the last level leaves nothing.
+
+    >>> flatten({"model": {"beta": 1.0, "adam": {"eps": 0.1}}})
+    {'model.beta': 1.0, 'model.adam.eps': 0.1}
+    >>> flatten({"model": {"beta": 1.0, "adam": {"eps": 0.1}}}, levels=2)
+    {'model.beta': 1.0, 'model.adam': {'eps': 0.1}}
+    """
+    flat = {}
+    for name, value in content.items():
+        if isinstance(value, dict) and levels != 1:
+            below = None if levels is None else levels - 1
+            flat |= flatten(value, below, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def difference(
+    old: dict,
+    new: dict,
+    levels: int | None = None,
+    free: tuple[str, ...] = FREE_SETTINGS,
+) -> dict[str, tuple]:
+    """Where two sets of settings differ: (old, new) by name; a missing one counts as None.
+
+    Values are compared as JSON has them, where tuples are lists.
+
+    Args:
+        old, new: settings, nested by group.
+        levels: how deep names go, see ``flatten``.
+        free: names that do not count, nor what lies below them.
+
+    >>> old = {"train": {"epochs": 2, "seed": 0, "seeds": 3}}
+    >>> difference(old, {"train": {"epochs": 3}}, free=("train.seed",))
+    {'train.epochs': (2, 3), 'train.seeds': (3, None)}
+    """
+    old, new = (flatten(side, levels) for side in json.loads(json.dumps([old, new])))
+    differences = {}
+    for name in old | new:
+        is_free = any(name == other or name.startswith(f"{other}.") for other in free)
+        if not is_free and old.get(name) != new.get(name):
+            differences[name] = (old.get(name), new.get(name))
+    return differences
 
 
 @dataclass(frozen=True)
