@@ -1,5 +1,5 @@
-"""The reproduction: what is planned, what was published, and the tables and figures that the
-records give.
+"""The reproduction: what is planned, what was published, and the records with their tables,
+figures and verdicts.
 """
 
 from glf_minimal.reproduction.cells import make_cells

@@ -171,11 +171,11 @@ def make_cells(
     for name in {"train.seed", "data.name"} & (reduced or {}).keys():
         raise RecipeError(f"{name}: a row has its own; give --seeds or --dataset")
     sets = [
-        known(name, experiment.rows, f"data set of {experiment.name}")
+        require_known(name, experiment.rows, f"data set of {experiment.name}")
         for name in data or experiment.rows
     ]
     names = {row.name: None for name in sets for row in experiment.rows[name]}
-    chosen = [known(name, names, f"row of {experiment.name}") for name in rows or names]
+    chosen = [require_known(name, names, f"row of {experiment.name}") for name in rows or names]
     found = [
         Cell(experiment, name, row, seed, reduced or {})
         for seed in range(seeds or experiment.seeds)
@@ -194,7 +194,7 @@ def _short(value: object) -> str:
     )
 
 
-def known(name: str, names: dict, kind: str) -> str:
+def require_known(name: str, names: dict, kind: str) -> str:
     if name not in names:
         raise RecipeError(f"unknown {kind} {name!r}; {hint(name, names)}")
     return name

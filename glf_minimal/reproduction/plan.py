@@ -5,7 +5,7 @@ and protocol.
 from dataclasses import replace
 
 from glf_minimal.recipes.catalogue import PAPER_DATA, SYSTEMS
-from glf_minimal.reproduction.cells import Experiment, Row, known
+from glf_minimal.reproduction.cells import Experiment, Row, require_known
 from glf_minimal.reproduction.small_edition import TABLE_1_SMALL, TUNING
 
 _SLIDES = "-slides-mnist"
@@ -319,4 +319,4 @@ EXPERIMENTS = {experiment.name: experiment for experiment in _ALL}
 
 def get_experiment(name: str) -> Experiment:
     """Look an experiment up by name."""
-    return EXPERIMENTS[known(name, EXPERIMENTS, "table or figure")]
+    return EXPERIMENTS[require_known(name, EXPERIMENTS, "table or figure")]

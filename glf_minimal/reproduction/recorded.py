@@ -225,8 +225,8 @@ def _alike(records: list[dict], row: Row) -> tuple[dict, ...]:
 def common_seeds(rows: Iterable[RecordedRow]) -> set[int]:
     """The seeds that all of these rows have, of those that have any; real images have none.
 
-    A mean over other seeds differs even where the rows do not. A row some of whose trainings
-    diverged does not take the others all of their seeds.
+    A mean over other seeds differs even where the rows do not. Rows with diverged trainings come
+    last; a row that would leave no common seed is skipped.
     """
     trained = [row for row in rows if row.seeds and not row.row.real]
     trained.sort(key=lambda row: row.diverged > 0)

@@ -29,9 +29,8 @@ def is_recorded(cell: Cell, results: Path, fid: bool = False, squeezenet: bool =
     """Whether there is a record of this cell: of its settings and protocol, whole (with ``fid``,
     also of FID; with ``squeezenet``, also of the second judge, if the experiment asks for it).
 
-    Any other record is as good as none and will be replaced, but for one: a reduced run does not
-    take the place of the full one, nor of one that is reduced in no more settings and at least as
-    long.
+    Any other record is replaced, except that a reduced run never replaces a full one, nor one that
+    is reduced in no more settings and is at least as long.
     """
     path = cell.record(results)
     if not path.exists():
