@@ -17,7 +17,6 @@ def test_verdicts_follow_the_records(records, tmp_path):
     for claim in claims.CLAIMS:
         assert verdict(claim.judge, tmp_path) == judging.NOT_TESTED
     short, grey = {"epochs": 20}, claims.CLAIMS[0].judge
-    rivals = [row for row in published.TABLE_1 if row != "glf" and "perceptual" not in row]
     for data in ("mnist", "fashion-mnist"):
         records("table-1", "glf", fcd=2.0, data=data, **short, curve=curve(9, 4, 2))
     for count, fcd, expected in (
@@ -26,8 +25,8 @@ def test_verdicts_follow_the_records(records, tmp_path):
         (12, 3, "supported"),
         (7, 1, "not supported"),
     ):
-        for place in range(count):
-            data, row = ("mnist", "fashion-mnist")[place // 6], rivals[place % 6]
+        for index in range(count):
+            data, row = ("mnist", "fashion-mnist")[index // 6], samples.RIVALS[index % 6]
             results = records("table-1", row, fcd=float(fcd), data=data, **short)
         assert verdict(grey, results) == expected
     results = records("table-1", "vae", fcd=9.0, epochs=100)
@@ -194,10 +193,9 @@ def test_verdicts_on_the_reports_remarks(records):
 
 def test_verdicts_on_colour_perceptual_losses_and_divergence(records):
     colour, perceptual, glann, gans, divergence = (claim.judge for claim in claims.CLAIMS[-5:])
-    rivals = [row for row in published.TABLE_1 if row != "glf" and "perceptual" not in row]
     for data in ("cifar10", "celeba"):
         records("table-1", "glf", data=data, fcd=10.0)
-        for row in rivals:
+        for row in samples.RIVALS:
             results = records("table-1", row, data=data, fcd=11.0)
     assert verdict(colour, results) == "supported"
     assert verdict(claims.CLAIMS[0].judge, results) == "not tested"  # grey data

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from glf_minimal.recipes.catalogue import PAPER_DATA, SYSTEMS
 from glf_minimal.reproduction.cells import Experiment, Row, require_known
-from glf_minimal.reproduction.small_edition import TABLE_1_SMALL, TUNING
+from glf_minimal.reproduction.small_edition import DENSITIES, TABLE_1_SMALL, TUNING
 
 _SLIDES = "-slides-mnist"
 _AUTHORS_FLOW = {"flow.form": "two-sided", "flow.hidden": 64}
@@ -307,6 +307,7 @@ _ALL = (
     TABLE_1,
     TABLE_1_SMALL,
     TUNING,
+    DENSITIES,
     CONVERGENCE,
     ABLATIONS,
     FIGURE_2,

@@ -2,7 +2,7 @@
 the sweeps on held-out training images that choose each baseline's own settings.
 """
 
-from glf_minimal.recipes.catalogue import PAPER_DATA
+from glf_minimal.recipes.catalogue import PAPER_DATA, SMALL_EPOCHS
 from glf_minimal.reproduction.cells import Experiment, Row
 
 HELD_OUT = 5_000  # training images, for the sweeps
@@ -157,6 +157,43 @@ TABLE_1_SMALL = Experiment(
     "table-1-small",
     "Table 1 with half-width networks and few epochs: every row, every data set, tuned baselines",
     {data: _table(data) for data in PAPER_DATA},
+    seeds=3,
+    squeezenet=True,
+)
+
+
+def _densities(data: str) -> tuple[Row, ...]:
+    epochs = SMALL_EPOCHS[data]
+    mixtures = [
+        _row(
+            "ae-gmm",
+            "one Gaussian" if components == 1 else f"mixture of {components} Gaussians",
+            data,
+            {"model.components": components},
+            name=f"mixture-{components}",
+            lender="glf",
+        )
+        for components in (1, 10, 50, 200)
+    ]
+    return (
+        _row("glf", "GLF: the flow learns with the auto-encoder", data),
+        _row("flowae", "a fresh flow, as many updates", data, name="flow", lender="glf"),
+        _row(
+            "flowae",
+            "a fresh flow, twice as many updates",
+            data,
+            {"train.epochs": 2 * epochs},
+            name="flow-twice",
+            lender="glf",
+        ),
+        *mixtures,
+    )
+
+
+DENSITIES = Experiment(
+    "densities",
+    "Which density on the same latents? Mixtures and flows on the auto-encoder of GLF",
+    {data: _densities(data) for data in PAPER_DATA},
     seeds=3,
     squeezenet=True,
 )

@@ -1,4 +1,6 @@
-"""What the paper claims of the method: speed, one stage, the stop-gradient, a VAE's way to GLF."""
+"""What the paper claims of the method: its speed, its single stage, its stop-gradient, and how a
+VAE approaches it.
+"""
 
 import statistics
 from itertools import pairwise
