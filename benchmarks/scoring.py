@@ -29,9 +29,10 @@ def score(way: str, device: str, samples: int = 10_000) -> Callable[[], None]:
     """FCD of ``samples`` images, the reference's features included. ``way``: "streamed", "at once"
     or "files".
     """
-    from glf_minimal.evaluation.evaluate import Protocol, generate
     from glf_minimal.evaluation.features import extract, folder_batches
     from glf_minimal.evaluation.frechet import frechet_from_features
+    from glf_minimal.evaluation.measure import generate
+    from glf_minimal.evaluation.protocol import Protocol
 
     model, reference, classifier = _model_and_reference(device)
 
@@ -64,7 +65,8 @@ def score(way: str, device: str, samples: int = 10_000) -> Callable[[], None]:
 
 def everything(device: str, samples: int = 10_000) -> Callable[[], None]:
     """All that ``glf evaluate`` computes without Inception."""
-    from glf_minimal.evaluation.evaluate import Protocol, evaluate
+    from glf_minimal.evaluation.measure import evaluate
+    from glf_minimal.evaluation.protocol import Protocol
 
     model, reference, classifier = _model_and_reference(device)
 

@@ -100,7 +100,7 @@ def train(
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
 ) -> None:
     """Train a recipe, or go on with it where it was stopped."""
-    from glf_minimal.plotting import loss_terms
+    from glf_minimal.history import loss_terms
     from glf_minimal.recipes.catalogue import get_recipe
     from glf_minimal.recipes.run import train_recipe
     from glf_minimal.training.folder import SAMPLES, checkpoint_epoch
@@ -281,21 +281,26 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure a finished run, and print its numbers and protocol; of a classifier, its accuracy."""
-    from glf_minimal.evaluation.evaluate import Protocol
+    from glf_minimal.evaluation.classifier import Classifier
     from glf_minimal.evaluation.features import InceptionFeatures
-    from glf_minimal.recipes.judge import evaluate_classifier, is_classifier
-    from glf_minimal.reproduction.records import evaluate_run, table, write_record
+    from glf_minimal.evaluation.protocol import Protocol
+    from glf_minimal.recipes.judge import evaluate_classifier
+    from glf_minimal.recipes.run import read_run
+    from glf_minimal.reproduction.measuring import evaluate_run, table
+    from glf_minimal.reproduction.records import write_record
     from glf_minimal.training.settings import pick_device
 
     experiment, _, row = (record or "").partition("/")
     if record is not None and not (experiment.strip(".") and row.strip(".") and "/" not in row):
         raise typer.BadParameter(f"expected EXPERIMENT/ROW, got {record!r}", param_hint="--record")
-    if is_classifier(run):
+    device = pick_device(device)
+    finished = read_run(run, device)
+    if isinstance(finished.model, Classifier):
         if record is not None:
             raise typer.BadParameter(
                 f"{run} holds a classifier; --install it instead", param_hint="--record"
             )
-        facts = evaluate_classifier(run, root, install, pick_device(device))
+        facts = evaluate_classifier(finished, root, install, device)
         typer.echo(f"test accuracy {facts['accuracy']:.4f} on {facts['test_images']} images")
         return
     if install:
@@ -312,7 +317,7 @@ def evaluate(
     )
     network = InceptionFeatures(weights=inception) if fid or inception is not None else None
     second = _second_judge(squeezenet) if squeezenet is not None else None
-    outcome = evaluate_run(run, protocol, root, pick_device(device), network, real, second)
+    outcome = evaluate_run(finished, protocol, root, device, network, real, second)
     typer.echo("\n".join(table(outcome)))
     if record is not None:
         typer.echo(f"record: {write_record(outcome, run, results, experiment, row)}")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from glf_minimal.history import loss_terms
 from glf_minimal.pictures import image_grid
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart (jfly.uni-koeln.de/color); the
@@ -71,12 +72,6 @@ def panels(count: int, width: float = 3.6, height: float = 2.8):
     for spare in axes.flat[count:]:
         spare.set_axis_off()
     return figure, list(axes.flat[:count])
-
-
-def loss_terms(history: list[dict]) -> list[str]:
-    """The names of the loss terms in a history, in the order in which they first appear."""
-    bookkeeping = {"stage", "epoch", "step", "lr", "seconds", "cpu_seconds", "inverse_error"}
-    return list(dict.fromkeys(key for row in history for key in row if key not in bookkeeping))
 
 
 def training_curves(histories: list[dict] | dict[str, list[dict]], terms: list[str] | None = None):

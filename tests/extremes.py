@@ -11,7 +11,8 @@ from torch import nn
 import glf_minimal
 from glf_minimal import ImageDataset, TrainConfig, fit
 from glf_minimal.errors import GLFError
-from glf_minimal.evaluation.evaluate import Protocol, evaluate
+from glf_minimal.evaluation.measure import evaluate
+from glf_minimal.evaluation.protocol import Protocol
 from glf_minimal.models import LatentModel
 from glf_minimal.recipes.build import build_model
 from glf_minimal.recipes.catalogue import get_recipe

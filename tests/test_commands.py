@@ -6,10 +6,10 @@ import shlex
 import pytest
 
 from glf_minimal.cli import _parse_settings
-from glf_minimal.evaluation.evaluate import Protocol
+from glf_minimal.evaluation.protocol import Protocol
 from glf_minimal.recipes.catalogue import RECIPES, get_recipe
 from glf_minimal.recipes.run import train_command
-from glf_minimal.reproduction.records import commands, protocol_options
+from glf_minimal.reproduction.measuring import commands, protocol_options
 
 QUIET = {"train.progress": False, "train.device": "cpu", "train.checkpoint_seconds": 0.0}
 

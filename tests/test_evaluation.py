@@ -14,8 +14,9 @@ from glf_minimal import VAE, Flow, fit, load_dataset, mlp_decoder, mlp_encoder
 from glf_minimal.data import ImageDataset
 from glf_minimal.errors import DivergenceError, MetricError
 from glf_minimal.evaluation.classifier import Classifier
-from glf_minimal.evaluation.evaluate import Protocol, evaluate, generate
 from glf_minimal.evaluation.features import InceptionFeatures
+from glf_minimal.evaluation.measure import evaluate, generate
+from glf_minimal.evaluation.protocol import Protocol
 from glf_minimal.losses import mse
 from glf_minimal.models import (
     AE,

@@ -20,7 +20,8 @@ from training_helpers import (
 
 from glf_minimal import GLF, VAE, fit, mlp_decoder, mlp_encoder, one_sided_flow, two_sided_flow
 from glf_minimal.files import read_csv, write_csv
-from glf_minimal.plotting import loss_terms, training_curves
+from glf_minimal.history import loss_terms
+from glf_minimal.plotting import training_curves
 from glf_minimal.training.checks import MAX_INVERSE_ERROR, InexactInverse, watch_inverse
 from glf_minimal.training.folder import HISTORY
 

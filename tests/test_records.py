@@ -16,18 +16,20 @@ from training_helpers import quick
 
 from glf_minimal import files, fit, load_dataset
 from glf_minimal.errors import RunError
-from glf_minimal.evaluation.classifier import classifier_path
-from glf_minimal.evaluation.evaluate import Protocol
+from glf_minimal.evaluation.classifier import Classifier, classifier_path
 from glf_minimal.evaluation.features import InceptionFeatures
+from glf_minimal.evaluation.protocol import Protocol
 from glf_minimal.files import read_json, read_tensors, write_json, write_tensors
 from glf_minimal.recipes.catalogue import get_recipe
 from glf_minimal.recipes.judge import evaluate_classifier
-from glf_minimal.recipes.run import load_run, train_recipe
+from glf_minimal.recipes.run import load_run, read_run, train_recipe
+from glf_minimal.reproduction.measuring import GROUPS_OF_METRICS, evaluate_run, table
 from glf_minimal.reproduction.records import (
-    GROUPS_OF_METRICS,
-    evaluate_run,
+    Record,
+    RecordPath,
+    Status,
+    find_records,
     read_records,
-    table,
     write_record,
 )
 
@@ -353,3 +355,74 @@ def test_a_classifiers_accuracy(classifier_run, data_root):
     assert 'data.name="digits"' in command
     assert facts["training"]["data_sha256"] == load_dataset("digits", "train", data_root).digest
     assert facts["training"]["versions"]
+
+
+def test_what_came_of_a_training_is_a_value():
+    metrics = {"classifier": {"fcd": 1.0}, "inception": "not run: needs the Inception weights"}
+    measured = Record({"metrics": metrics})
+    assert measured.status is Status.MEASURED
+    groups = ("classifier", "inception", "squeezenet")
+    found = [Status.MEASURED, Status.NOT_RUN, Status.NOT_RUN]  # the last is not in older records
+    assert [measured.status_of(group) for group in groups] == found
+    assert measured.measures("classifier") == {"fcd": 1.0}
+    assert measured.measures("inception") == measured.measures("squeezenet") == {}
+    assert measured.said("classifier") == ""
+    assert measured.said("inception") == metrics["inception"]
+    reason = Status.DIVERGED.because("nll is nan at step 3 (epoch 1)")
+    diverged = Record({"metrics": {"classifier": reason}})
+    assert diverged.status is diverged.status_of("classifier") is Status.DIVERGED
+    assert diverged.said("classifier") == "diverged: nll is nan at step 3 (epoch 1)"
+
+
+def test_a_record_reads_as_its_file_does():
+    record = Record({"seed": 3, "curve": [1]}, [{"epoch": 1}])
+    assert dict(record) == {"seed": 3, "curve": [1], "history": [{"epoch": 1}]}
+    assert len(record) == 3
+    assert record.get("classifier") is None
+
+
+def test_paths_of_records(tmp_path):
+    path = RecordPath(tmp_path, "trial", "folder:my/cats", "glf", 12)
+    assert path.json == tmp_path / "trial" / "folder-my-cats" / "glf" / "seed-12.json"
+    assert path.extra("map.csv") == path.json.with_name("seed-12-map.csv")
+    assert (path.png.name, path.csv.name) == ("seed-12.png", "seed-12.csv")
+    path.json.parent.mkdir(parents=True)
+    assert not path.exists()
+    for name in ("seed-12.json", "seed-2.json", "seed-x.json", "seed-02.json", "seed-2-map.csv"):
+        path.json.with_name(name).write_text("{}")
+    assert [found.seed for found in find_records(tmp_path, "trial", "folder-my-cats")] == [2, 12]
+
+
+@pytest.mark.usefixtures("digits_have_a_classifier")
+def test_nothing_is_read_or_looked_at_twice(data_root, tmp_path, monkeypatch):
+    """One evaluation reads each file once; the classifier sees the reference images once, and the
+    last snapshot is the finished model, which stays as it is.
+    """
+    train_recipe(
+        RECIPE.with_settings({"train.epochs": 3, "train.snapshots": True}), tmp_path, data_root
+    )
+    opened, seen = [], []
+    read, forward = read_tensors, Classifier.forward
+    for module in ("recipes.run", "reproduction.measuring", "evaluation.classifier"):
+        monkeypatch.setattr(
+            f"glf_minimal.{module}.read_tensors",
+            lambda path: opened.append(path.name) or read(path),
+        )
+    monkeypatch.setattr(
+        Classifier, "forward", lambda self, x: seen.append(len(x)) or forward(self, x)
+    )
+    run = read_run(tmp_path)
+    before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
+    record = evaluate_run(run, PROTOCOL, data_root)
+    assert [point["epoch"] for point in record["curve"]] == [1, 2, 3]
+    assert record["curve"][-1]["fcd"] == record["metrics"]["classifier"]["fcd"]
+    assert sorted(opened) == [
+        "classifier-digits.safetensors",
+        "epoch-0001.safetensors",
+        "epoch-0002.safetensors",
+        "model.safetensors",
+    ]
+    reference = len(load_dataset("digits", "test", data_root))
+    # Reference images, their reconstructions, and samples of the model and of two snapshots.
+    assert sum(seen) == 2 * reference + 3 * PROTOCOL.samples
+    assert all(torch.equal(run.model.state_dict()[name], before[name]) for name in before)

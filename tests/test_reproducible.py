@@ -23,8 +23,9 @@ from torch import nn
 from glf_minimal import plotting
 from glf_minimal.data import load_dataset
 from glf_minimal.evaluation import metrics
-from glf_minimal.evaluation.evaluate import Protocol, evaluate
 from glf_minimal.evaluation.frechet import bootstrap_standard_error
+from glf_minimal.evaluation.measure import evaluate
+from glf_minimal.evaluation.protocol import Protocol
 from glf_minimal.files import read_tensors
 from glf_minimal.pictures import save_grid
 from glf_minimal.recipes.build import build_model
@@ -37,7 +38,8 @@ from glf_minimal.reproduction import (
     reproduce,
     write_report,
 )
-from glf_minimal.reproduction.records import evaluate_run, read_records
+from glf_minimal.reproduction.measuring import evaluate_run
+from glf_minimal.reproduction.records import read_records
 
 ROOT = Path(__file__).parent.parent
 TIMES = ("seconds", "cpu_seconds")

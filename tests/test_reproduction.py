@@ -20,7 +20,7 @@ from glf_minimal.recipes.judge import evaluate_classifier
 from glf_minimal.recipes.run import train_recipe
 from glf_minimal.reproduction import EXPERIMENTS, is_recorded, make_cells, reproduce
 from glf_minimal.reproduction.cells import Experiment, Row
-from glf_minimal.reproduction.records import GROUPS_OF_METRICS
+from glf_minimal.reproduction.measuring import GROUPS_OF_METRICS
 from glf_minimal.training import loop as training
 from glf_minimal.training.folder import checkpoint_epoch
 

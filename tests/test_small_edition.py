@@ -9,7 +9,7 @@ import pytest
 from glf_minimal.errors import RecipeError
 from glf_minimal.recipes.build import build_model
 from glf_minimal.reproduction.cells import Cell, make_cells
-from glf_minimal.reproduction.reproduce import has_record, reproduce
+from glf_minimal.reproduction.filling import has_record, reproduce
 from glf_minimal.reproduction.small_edition import SWEEPS, TABLE_1_SMALL, TUNED_ON, TUNING
 from glf_minimal.reproduction.tuning import chosen_settings, sweep_rows, tuned_cell
 

@@ -3,7 +3,6 @@ samples.
 """
 
 from glf_minimal.evaluation.classifier import Classifier, load_classifier
-from glf_minimal.evaluation.evaluate import Protocol, compare, evaluate, generate, learning_curve
 from glf_minimal.evaluation.features import (
     InceptionFeatures,
     as_uint8,
@@ -18,6 +17,13 @@ from glf_minimal.evaluation.frechet import (
     frechet_distance,
     frechet_from_features,
 )
+from glf_minimal.evaluation.measure import (
+    ReferenceImages,
+    compare,
+    evaluate,
+    generate,
+    learning_curve,
+)
 from glf_minimal.evaluation.metrics import (
     bits_per_dim,
     fcd,
@@ -28,6 +34,7 @@ from glf_minimal.evaluation.metrics import (
     precision_recall,
     reconstruction_errors,
 )
+from glf_minimal.evaluation.protocol import Protocol
 from glf_minimal.evaluation.squeezenet import SqueezeNetFeatures
 
 __all__ = [
@@ -38,6 +45,7 @@ __all__ = [
     "fsd",
     "Moments",
     "Protocol",
+    "ReferenceImages",
     "TooFewSamples",
     "as_uint8",
     "bits_per_dim",

@@ -94,7 +94,9 @@ class AdvAE(LatentModel):
             penalty_weight,
         )
         self.stages = (
-            Stage("auto-encoder", (Update(self.auto_encoder(), "auto_encoder_losses"),), share),
+            Stage(
+                "auto-encoder", (Update(self.auto_encoder_parts(), "auto_encoder_losses"),), share
+            ),
             Stage(
                 "gan",
                 (
@@ -148,7 +150,7 @@ class AAE(LatentModel):
         super().__init__(encoder, decoder, latent_dim, beta, reconstruction)
         self.prior, self.critic = StandardNormal(latent_dim), critic
         updates = (
-            Update(self.auto_encoder(), "auto_encoder_losses"),
+            Update(self.auto_encoder_parts(), "auto_encoder_losses"),
             Update({"critic": critic_adam}, "critic_losses"),
             Update({"encoder": critic_adam}, "encoder_losses"),
         )

@@ -41,7 +41,9 @@ class AE(LatentModel):
             GaussianMixture(latent_dim, components) if components else StandardNormal(latent_dim)
         )
         self.stages = (
-            Stage("auto-encoder", (Update(self.auto_encoder(Adam(weight_decay=decoder_decay))),)),
+            Stage(
+                "auto-encoder", (Update(self.auto_encoder_parts(Adam(weight_decay=decoder_decay))),)
+            ),
         )
 
     def describe(self) -> dict:

@@ -193,7 +193,7 @@ class LatentModel(Trainable):
             "reconstruction": loss,
         }
 
-    def auto_encoder(self, decoder: Adam = Adam()) -> dict[str, Adam]:
+    def auto_encoder_parts(self, decoder: Adam = Adam()) -> dict[str, Adam]:
         """The parts that an update of the auto-encoder moves; a loss with parameters of its own is
         one of them.
         """

@@ -51,7 +51,9 @@ class GLANN(LatentModel):
         super().__init__(None, decoder, latent_dim, beta, reconstruction)
         self.latents = nn.Embedding(images, latent_dim)
         self.prior, self.candidates, self.encode_steps = generator, candidates, encode_steps
-        parts = {name: adam for name, adam in self.auto_encoder().items() if name != "encoder"}
+        parts = {
+            name: adam for name, adam in self.auto_encoder_parts().items() if name != "encoder"
+        }
         inputs = ("images", "index")
         self.stages = (
             Stage(

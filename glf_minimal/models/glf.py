@@ -46,7 +46,7 @@ class GLF(LatentModel):
         super().__init__(encoder, decoder, flow.dim, beta, reconstruction)
         self.flow = flow
         self.stop_gradient = stop_gradient
-        self.stages = (Stage("joint", (Update(self.auto_encoder() | {"flow": flow_adam}),)),)
+        self.stages = (Stage("joint", (Update(self.auto_encoder_parts() | {"flow": flow_adam}),)),)
 
     @property
     def prior(self) -> Flow:

@@ -34,7 +34,9 @@ class FlowAE(GLF):
     ):
         super().__init__(encoder, decoder, flow, beta, reconstruction, flow_adam=flow_adam)
         self.stages = (
-            Stage("auto-encoder", (Update(self.auto_encoder(), "auto_encoder_losses"),), share),
+            Stage(
+                "auto-encoder", (Update(self.auto_encoder_parts(), "auto_encoder_losses"),), share
+            ),
             Stage("flow", (Update({"flow": flow_adam}, "flow_losses"),), 1 - share),
         )
 
@@ -74,7 +76,7 @@ class TwoStageVAE(VAE):
         networks = mlp(latent_dim, hidden, 2 * latent_dim), mlp(latent_dim, hidden, latent_dim)
         self.second = VAE(*networks, latent_dim, reconstruction="gaussian")
         self.stages = (
-            Stage("first", (Update(self.auto_encoder()),), share),
+            Stage("first", (Update(self.auto_encoder_parts()),), share),
             Stage("second", (Update({"second": Adam()}, "second_losses"),), 1 - share),
         )
 

@@ -48,7 +48,7 @@ class VAE(LatentModel):
         self.prior = prior or StandardNormal(latent_dim)
         self.posterior_flow = posterior_flow
         flows = {"prior": prior, "posterior_flow": posterior_flow}
-        parts = self.auto_encoder() | {
+        parts = self.auto_encoder_parts() | {
             name: flow_adam for name, flow in flows.items() if flow is not None
         }
         self.stages = (Stage("joint", (Update(parts),)),)

@@ -65,7 +65,7 @@ class WAEMMD(LatentModel):
     ):
         super().__init__(encoder, decoder, latent_dim, beta, reconstruction)
         self.prior, self.penalty_weight = StandardNormal(latent_dim), penalty_weight
-        self.stages = (Stage("joint", (Update(self.auto_encoder()),)),)
+        self.stages = (Stage("joint", (Update(self.auto_encoder_parts()),)),)
 
     def describe(self) -> dict:
         return super().describe() | {"penalty_weight": self.penalty_weight}
@@ -98,7 +98,7 @@ class WAEGAN(AAE):
         super().__init__(*arguments, **named)
         self.penalty_weight = penalty_weight
         _, critic_update, _ = self.stages[0].updates
-        self.stages = (Stage("joint", (Update(self.auto_encoder()), critic_update)),)
+        self.stages = (Stage("joint", (Update(self.auto_encoder_parts()), critic_update)),)
 
     def describe(self) -> dict:
         return super().describe() | {"penalty_weight": self.penalty_weight}

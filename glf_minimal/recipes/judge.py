@@ -1,6 +1,4 @@
-"""A classifier that a recipe has trained: how good it is, and how it becomes the judge of its data
-set.
-"""
+"""A classifier that a recipe has trained: how good it is, and how it comes to judge samples."""
 
 from pathlib import Path
 
@@ -10,40 +8,40 @@ from glf_minimal.errors import RunError
 from glf_minimal.evaluation.classifier import cast, classifier_path, save_classifier
 from glf_minimal.files import make_folder
 from glf_minimal.recipes.recipe import GROUPS
-from glf_minimal.recipes.run import load_data, load_run, read_config, train_command
-
-
-def is_classifier(folder: Path) -> bool:
-    """Whether a run's folder holds a classifier."""
-    return read_config(folder)["model"].get("kind") == "classifier"
+from glf_minimal.recipes.run import FinishedRun, load_data, read_run, train_command
 
 
 def evaluate_classifier(
-    folder: Path,
+    run: str | Path | FinishedRun,
     root: Path | None = None,
     install: bool = False,
     device: torch.device | str = "cpu",
 ) -> dict:
-    """Test accuracy of a finished classifier run; ``install`` makes it the one behind its data
-    set's FCD.
+    """Test accuracy of a finished classifier run; gives the facts for the header of its file.
 
     The accuracy is that of the weights in half precision, as they are installed.
+
+    Args:
+        run: the run, or its folder.
+        root: where the data is cached.
+        install: make it the classifier behind the FCD of its data set.
+        device: where to compute.
     """
-    folder = Path(folder)
-    config = read_config(folder)
-    classifier, _ = load_run(folder, device)
-    path = classifier_path(trained_on := config["data"]["name"])
+    run = read_run(run, device)
+    config, classifier = run.config, run.model
+    trained_on = config["data"]["name"]
+    path = classifier_path(trained_on)
     if install and not path.stem.endswith(f"-{trained_on}"):
         raise RunError(
-            f"{path.name} serves more data than {trained_on}, on which {folder} was trained; "
+            f"{path.name} serves more data than {trained_on}, on which {run.folder} was trained; "
             "train on all"
         )
     data = load_data(config["data"], "test", root).to(device)
     classifier.load_state_dict(cast(cast(classifier.state_dict(), torch.float16), torch.float32))
-    places = torch.arange(len(data)).split(500)
+    batches = torch.arange(len(data)).split(500)
     facts = {
         "accuracy": classifier.accuracy(
-            (data.batch(place), data.labels[place.to(device)]) for place in places
+            (data.batch(batch), data.labels[batch.to(device)]) for batch in batches
         ),
         "test_images": len(data),
         "test_sha256": data.digest,

@@ -12,15 +12,18 @@ import torch
 
 from glf_minimal.data import ImageDataset
 from glf_minimal.errors import RecipeError, RunError
-from glf_minimal.files import locked_folder, make_folder, read_tensors
+from glf_minimal.files import locked_folder, make_folder
+from glf_minimal.history import History, total_times
 from glf_minimal.models.base import LatentModel
 from glf_minimal.recipes.recipe import GROUPS
-from glf_minimal.training.folder import WEIGHTS, History, Run, claim_folder
+from glf_minimal.training.folder import WEIGHTS, Run, claim_folder
 
 AUTO_ENCODER = ("encoder", "decoder")
 
 
-def borrow(model: LatentModel, owner: LatentModel, config: dict, lender: Path) -> dict:
+def borrow(
+    model: LatentModel, owner: LatentModel, config: dict, lender: Path, history: History
+) -> dict:
     """Give a model the frozen auto-encoder of a finished run; leave it the stages that use it.
 
     Args:
@@ -28,6 +31,7 @@ def borrow(model: LatentModel, owner: LatentModel, config: dict, lender: Path) -
         owner: the model of the finished run.
         config: the content of its ``config.json``.
         lender: its folder.
+        history: of its training.
 
     Returns:
         What the borrower's ``config.json`` says of the lender: the settings of its training, the
@@ -52,17 +56,11 @@ def borrow(model: LatentModel, owner: LatentModel, config: dict, lender: Path) -
     if not model.stages and not model.fits_latents:
         kind = type(model).__name__
         raise RecipeError(f"{kind} has nothing to train on the auto-encoder of another run")
-    history = read_tensors(lender / WEIGHTS)[1]["history"]
-    times = {
-        name: round(sum(row[name] for row in history), 1)
-        for name in ("seconds", "cpu_seconds")
-        if all(name in row for row in history)
-    }
     return {
         "recipe": config["recipe"],
         "settings": {group: config[group] for group in GROUPS},
         "weights_sha256": sha256((lender / WEIGHTS).read_bytes()).hexdigest(),
-        **times,
+        **total_times(history),
     }
 
 
@@ -90,8 +88,8 @@ def fit_latents_alone(model: LatentModel, data: ImageDataset, out: Path, config:
         started = time.perf_counter()
         computed = time.process_time()
         model.eval()
-        places = torch.arange(len(data)).split(1000)
-        model.fit_latents(torch.cat([model.encode(data.batch(index)) for index in places]))
+        batches = torch.arange(len(data)).split(1000)
+        model.fit_latents(torch.cat([model.encode(data.batch(batch)) for batch in batches]))
         times = {
             "seconds": time.perf_counter() - started,
             "cpu_seconds": time.process_time() - computed,

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -9,13 +10,14 @@ import torch
 from glf_minimal.data import ImageDataset, load_dataset
 from glf_minimal.errors import GLFError, RecipeError, RunError
 from glf_minimal.files import load_weights, read_json, read_tensors
+from glf_minimal.history import History
 from glf_minimal.models.base import Trainable
 from glf_minimal.models.glann import GLANN
 from glf_minimal.recipes.build import build_model
 from glf_minimal.recipes.catalogue import RECIPES
 from glf_minimal.recipes.lend import borrow, fit_latents_alone, require_same_images
 from glf_minimal.recipes.recipe import GROUPS, Recipe
-from glf_minimal.training.folder import CONFIG, WEIGHTS, History
+from glf_minimal.training.folder import CONFIG, WEIGHTS
 from glf_minimal.training.loop import describe, fit
 from glf_minimal.training.settings import MACHINE_SETTINGS, TrainConfig, difference, flatten
 
@@ -50,9 +52,9 @@ def _held_out(data: ImageDataset, validation: int | None, split: str) -> ImageDa
         )
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
     held_out, kept = order[:validation], order[validation:]
-    places = (held_out if split == "validation" else kept).sort().values
-    labels = None if data.labels is None else data.labels[places]
-    return ImageDataset(data.pixels[places], labels, data.name)
+    indices = (held_out if split == "validation" else kept).sort().values
+    labels = None if data.labels is None else data.labels[indices]
+    return ImageDataset(data.pixels[indices], labels, data.name)
 
 
 def train_recipe(
@@ -86,10 +88,9 @@ def train_recipe(
         )
     described = {"recipe": recipe.name, **settings}
     if lender is not None:
-        lender = Path(lender)
-        owner, lent = load_run(lender)
-        require_same_images(lent, lender, data)
-        described["lender"] = borrow(model, owner, lent, lender)
+        owner = read_run(lender)
+        require_same_images(owner.config, owner.folder, data)
+        described["lender"] = borrow(model, owner.model, owner.config, owner.folder, owner.history)
         if not model.stages:
             config_file = describe(model, described, data, config, torch.device("cpu"))
             return fit_latents_alone(model, data, Path(out), config_file)
@@ -142,11 +143,36 @@ def read_config(folder: Path) -> dict:
     return config
 
 
-def load_run(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Trainable, dict]:
-    """Read a finished run: its model, in eval mode, and the content of its ``config.json``."""
-    folder = Path(folder)
+@dataclass(frozen=True)
+class FinishedRun:
+    """A finished run, read once.
+
+    Args:
+        folder: where it lies.
+        config: the content of its ``config.json``.
+        model: with its weights, in eval mode.
+        history: of its training; empty where no training wrote the weights.
+    """
+
+    folder: Path
+    config: dict
+    model: Trainable
+    history: History
+
+
+def read_run(run: "str | Path | FinishedRun", device: str | torch.device = "cpu") -> FinishedRun:
+    """Read a finished run, its model onto ``device``; what has been read is returned as it is.
+
+    Raises:
+        RunError: ``run`` is not the folder of a finished run, or a file in it is damaged.
+        RecipeError: its settings do not give a model.
+    """
+    if isinstance(run, FinishedRun):
+        run.model.to(device)
+        return run
+    folder = Path(run)
     config = read_config(folder)
-    tensors, _ = read_tensors(folder / WEIGHTS)
+    tensors, metadata = read_tensors(folder / WEIGHTS)
     try:
         model = build_model(config, tuple(config["image_shape"]))
     except (KeyError, TypeError, RecipeError) as error:
@@ -154,4 +180,12 @@ def load_run(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Tr
             f"{folder / CONFIG} does not give a model ({error}); train the run again"
         ) from error
     load_weights(model, tensors, folder / WEIGHTS)
-    return model.to(device).eval(), config
+    return FinishedRun(folder, config, model.to(device).eval(), metadata.get("history", []))
+
+
+def load_run(
+    folder: str | Path | FinishedRun, device: str | torch.device = "cpu"
+) -> tuple[Trainable, dict]:
+    """The model of a finished run, in eval mode, and the content of its ``config.json``."""
+    run = read_run(folder, device)
+    return run.model, run.config

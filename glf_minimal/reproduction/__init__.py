@@ -4,10 +4,10 @@ figures and verdicts.
 
 from glf_minimal.reproduction.cells import make_cells
 from glf_minimal.reproduction.figures import FIGURES, draw
+from glf_minimal.reproduction.filling import has_record, is_recorded, reproduce
 from glf_minimal.reproduction.plan import EXPERIMENTS, get_experiment
 from glf_minimal.reproduction.records import read_records
 from glf_minimal.reproduction.report import TABLES, write_report
-from glf_minimal.reproduction.reproduce import has_record, is_recorded, reproduce
 
 __all__ = [
     "EXPERIMENTS",

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from glf_minimal.errors import RecipeError, hint
-from glf_minimal.evaluation.evaluate import Protocol
+from glf_minimal.evaluation.protocol import Protocol
 from glf_minimal.recipes.catalogue import get_recipe
 from glf_minimal.recipes.recipe import Recipe
+from glf_minimal.reproduction.records import RecordPath
 from glf_minimal.training.settings import FREE_SETTINGS, difference
 
 
@@ -70,7 +71,12 @@ class Experiment:
 
     @property
     def folder(self) -> str:
+        """The folder of its records."""
         return self.records or self.name
+
+    def path(self, results: str | Path, data: str, row: str, seed: int = 0) -> RecordPath:
+        """Where the record of a row lies, and what lies beside it."""
+        return RecordPath(Path(results), self.folder, data, row, seed)
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,9 @@ class Cell:
     seed: int
     reduced: dict = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        return f"{self.experiment.name} {self.data} {self.row.name} seed {self.seed}"
+
     @property
     def changes(self) -> dict:
         return self.row.changes | self.reduced | ({"train.seed": self.seed} if self.seed else {})
@@ -99,16 +108,18 @@ class Cell:
     def protocol(self) -> Protocol:
         return replace(Protocol(), **self.row.protocol)
 
+    def path(self, results: Path) -> RecordPath:
+        """Where its record lies, and what lies beside it."""
+        return self.experiment.path(results, self.data, self.row.name, self.seed)
+
     def record(self, results: Path) -> Path:
-        """The path of its record."""
-        return (
-            results / self.experiment.folder / self.data / self.row.name / f"seed-{self.seed}.json"
-        )
+        """The path of its record's JSON file."""
+        return self.path(results).json
 
     def extras(self, results: Path) -> dict[str, Path]:
-        """The extras that it is to have, by name, and their paths."""
-        path, names = self.record(results), () if self.seed else self.row.extras
-        return {name: path.with_name(f"{path.stem}-{name}") for name in names}
+        """The paths of the extras that it is to have, by name. Only the first seed has some."""
+        names = () if self.seed else self.row.extras
+        return {name: self.path(results).extra(name) for name in names}
 
     @property
     def lender(self) -> "Cell | None":

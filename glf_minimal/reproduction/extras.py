@@ -9,17 +9,20 @@ import torch
 from torch import Tensor
 
 from glf_minimal.evaluation.classifier import load_classifier
-from glf_minimal.evaluation.evaluate import Protocol, generate
 from glf_minimal.evaluation.features import extract
+from glf_minimal.evaluation.measure import generate
+from glf_minimal.evaluation.protocol import Protocol
 from glf_minimal.files import read_csv, write_csv
 from glf_minimal.pictures import save_grid
-from glf_minimal.recipes.run import load_data, load_run
+from glf_minimal.recipes.run import FinishedRun, load_data, load_run
 from glf_minimal.reproduction import plan
+
+Run = str | Path | FinishedRun  # a finished run, or its folder
 
 
 @torch.no_grad()
 def write_latent_map(
-    folder: Path, path: Path, root: Path | None, device: str, images: int = 2000
+    run: Run, path: Path, root: Path | None, device: str, images: int = 2000
 ) -> None:
     """Map the latents of a run's first test images to the plane by t-SNE (perplexity 70, as in the
     report).
@@ -28,7 +31,7 @@ def write_latent_map(
     """
     from sklearn.manifold import TSNE
 
-    model, config = load_run(folder, device)
+    model, config = load_run(run, device)
     data = load_data(config["data"], "test", root)
     batches = torch.arange(min(images, len(data))).split(500)
     z = torch.cat([model.encode(data.batch(batch).to(device)).cpu() for batch in batches])
@@ -46,9 +49,9 @@ def read_latent_maps(results: str | Path) -> dict[str, list[dict]]:
 
     Gives, by row, the points of its map, each with x, y and label; a row without a map is left out.
     """
-    folder = Path(results) / plan.FLOWAE_REPORT.folder / "mnist"
     rows = [row.name for row in plan.FLOWAE_REPORT.rows["mnist"] if "map.csv" in row.extras]
-    paths = {row: folder / row / "seed-0-map.csv" for row in rows}
+    report = plan.FLOWAE_REPORT
+    paths = {row: report.path(results, "mnist", row).extra("map.csv") for row in rows}
     return {row: read_csv(path) for row, path in paths.items() if path.exists()}
 
 
@@ -66,7 +69,7 @@ def silhouette(points: list[dict]) -> float:
 
 @torch.no_grad()
 def write_interpolation(
-    folder: Path, path: Path, root: Path | None, device: str, rows: int = 6, steps: int = 8
+    run: Run, path: Path, root: Path | None, device: str, rows: int = 6, steps: int = 8
 ) -> None:
     """Decode ``steps`` points on the way from one noise to another, through the inverse flow.
 
@@ -74,7 +77,7 @@ def write_interpolation(
     cos(a) eps + sin(a) eps' for a from 0 to π/2, so every point on it has the distribution of the
     noise.
     """
-    model, _ = load_run(folder, device)
+    model, _ = load_run(run, device)
     start, end = torch.randn(
         2, rows, 1, model.latent_dim, generator=torch.Generator().manual_seed(0)
     )
@@ -88,14 +91,14 @@ TEMPERATURES = (0.5, 0.7, 0.85, 1.0, 1.15)
 
 @torch.no_grad()
 def write_same_noise(
-    folder: Path, path: Path, root: Path | None, device: str, columns: int = 12
+    run: Run, path: Path, root: Path | None, device: str, columns: int = 12
 ) -> None:
     """Decode the same noises at each of ``TEMPERATURES`` and, last, without the flow.
 
     Writes a PNG file with one column per noise and one row per temperature; in the last row the
     noise itself is decoded.
     """
-    model, _ = load_run(folder, device)
+    model, _ = load_run(run, device)
     noise = torch.randn(columns, model.latent_dim, generator=torch.Generator().manual_seed(0)).to(
         device
     )
@@ -105,7 +108,7 @@ def write_same_noise(
 
 @torch.no_grad()
 def write_neighbours(
-    folder: Path, path: Path, root: Path | None, device: str, images: int = 1000, columns: int = 12
+    run: Run, path: Path, root: Path | None, device: str, images: int = 1000, columns: int = 12
 ) -> None:
     """Look for copies of training images among the samples.
 
@@ -116,7 +119,7 @@ def write_neighbours(
     Writes a PNG file of four rows: the first samples, their nearest training images, the samples
     that are nearest to a training image, and those training images.
     """
-    model, config = load_run(folder, device)
+    model, config = load_run(run, device)
     data, held_out = (load_data(config["data"], split, root) for split in ("train", "test"))
     indices = torch.arange(min(images, len(held_out))).split(500)
     test = [held_out.batch(batch).to(device) for batch in indices]
@@ -156,9 +159,9 @@ def _nearest(features: Tensor, training: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
 
 
-# What writes each extra, by the end of its file's name. Arguments: the folder of the run, the path
+# What writes each extra, by the end of its file's name. Arguments: the run, the path
 # to write, where data is cached, the device.
-EXTRAS: dict[str, Callable[[Path, Path, Path | None, str], None]] = {
+EXTRAS: dict[str, Callable[[Run, Path, Path | None, str], None]] = {
     "map.csv": write_latent_map,
     "interpolation.png": write_interpolation,
     "neighbours.png": write_neighbours,

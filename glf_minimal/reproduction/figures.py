@@ -24,8 +24,8 @@ def samples(results: str | Path, experiment: Experiment, sets: tuple[str, ...]):
     pictures = {}
     for data in sets:
         for name, row in read_rows(results, experiment, data).items():
-            folder = Path(results) / experiment.folder / data / name
-            paths = [folder / f"seed-{record['seed']}.png" for record in row.records]
+            seeds = [record.seed for record in row.records]
+            paths = [experiment.path(results, data, name, seed).png for seed in seeds]
             drawn = [path for path in paths if path.exists()]
             if drawn:  # real images and diverged runs have none
                 pictures[f"{row.title}, {data}" if len(sets) > 1 else row.title] = imread(drawn[0])
@@ -47,7 +47,7 @@ def slide_deck_curves(results: str | Path):
     """
     rows = list(read_rows(results, plan.SLIDE_DECK, "mnist").values())[:4]
     histories = {
-        row.title: row.records[0]["history"] for row in rows if row and row.records[0]["history"]
+        row.title: row.records[0].history for row in rows if row and row.records[0].history
     }
     return (
         training_curves(histories, ["recon", "kl", "nll"]) if histories else _empty(plan.SLIDE_DECK)
@@ -70,8 +70,8 @@ def flowae_report_curves(results: str | Path):
     ]
     for axis, (title, unit, name, term) in zip(axes, lines, strict=True):
         for record in rows[name].records:
-            points = [(epoch["epoch"], epoch[term]) for epoch in record["history"] if term in epoch]
-            axis.plot(*zip(*points, strict=True), label=f"seed {record['seed']}")
+            points = [(epoch["epoch"], epoch[term]) for epoch in record.history if term in epoch]
+            axis.plot(*zip(*points, strict=True), label=f"seed {record.seed}")
         axis.set(title=title, xlabel="epoch", ylabel=unit)
     axes[0].legend()
     return figure
@@ -129,8 +129,7 @@ def pictures_of_glf(results: str | Path, name: str, experiment: Experiment, shar
     from matplotlib.image import imread
 
     places = {
-        data: Path(results) / plan.TABLE_1.folder / data / "glf" / f"seed-0-{name}"
-        for data in plan.TABLE_1.rows
+        data: plan.TABLE_1.path(results, data, "glf").extra(name) for data in plan.TABLE_1.rows
     }
     found = {data: imread(path) for data, path in places.items() if path.exists()}
     if not found:
@@ -183,9 +182,9 @@ def over_beta(results: str | Path, experiment: Experiment, terms: dict[str, str]
     figure, axes = panels(1 + len(terms), height=3.2)
     for row, colour in zip(rows, COLOURS, strict=False):
         record = row.records[0]
-        lines = [[(point["epoch"], point["fcd"]) for point in record.get("curve", [])]]
+        lines = [[(point["epoch"], point["fcd"]) for point in record.curve]]
         lines += [
-            [(epoch["epoch"], epoch[term]) for epoch in record["history"] if term in epoch]
+            [(epoch["epoch"], epoch[term]) for epoch in record.history if term in epoch]
             for term in terms
         ]
         for axis, points in zip(axes, lines, strict=True):

@@ -9,14 +9,19 @@ from itertools import pairwise
 from pathlib import Path
 
 from glf_minimal.errors import RecipeError
-from glf_minimal.evaluation.evaluate import Protocol
+from glf_minimal.evaluation.protocol import Protocol
 from glf_minimal.files import read_csv
 from glf_minimal.reproduction import plan
 from glf_minimal.reproduction.cells import Experiment, Row, differing
-from glf_minimal.reproduction.records import read_records
+from glf_minimal.reproduction.records import (
+    Record,
+    Status,
+    find_records,
+    read_records,
+)
 from glf_minimal.reproduction.tuning import with_chosen_settings
 
-NOT_RUN = "not run"
+NOT_RUN = str(Status.NOT_RUN)
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class RecordedRow:
 
     experiment: Experiment
     row: Row
-    records: tuple[dict, ...] = ()
+    records: tuple[Record, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.records)
@@ -35,9 +40,9 @@ class RecordedRow:
         return f"{self.row.title} (reduced)" if self.reductions else self.row.title
 
     @property
-    def finished(self) -> list[dict]:
+    def finished(self) -> list[Record]:
         """The records of trainings that did not diverge."""
-        return [record for record in self.records if not diverged(record)]
+        return [record for record in self.records if record.status is not Status.DIVERGED]
 
     @property
     def diverged(self) -> int:
@@ -47,12 +52,12 @@ class RecordedRow:
     @property
     def seeds(self) -> set[int]:
         """Of the trainings that did not diverge."""
-        return {record["seed"] for record in self.finished}
+        return {record.seed for record in self.finished}
 
     def of_seeds(self, seeds: set[int]) -> "RecordedRow":
         """The same row with the records of these seeds alone."""
         return replace(
-            self, records=tuple(record for record in self.records if record["seed"] in seeds)
+            self, records=tuple(record for record in self.records if record.seed in seeds)
         )
 
     @property
@@ -62,10 +67,8 @@ class RecordedRow:
 
     def values(self, group: str, name: str) -> list[float]:
         """A metric of every seed; empty where it was not measured."""
-        groups = [record["metrics"].get(group) for record in self.records]
-        return [
-            measures[name] for measures in groups if isinstance(measures, dict) and name in measures
-        ]
+        measured = [record.measures(group) for record in self.records]
+        return [measures[name] for measures in measured if name in measures]
 
     def mean(self, group: str, name: str) -> float | None:
         """Mean over seeds of a metric, None where it was not measured."""
@@ -82,12 +85,12 @@ class RecordedRow:
 
     @property
     def curves(self) -> list[list[dict]]:
-        return [record["curve"] for record in self.records if "curve" in record]
+        return [record.curve for record in self.records if record.curve]
 
     @property
     def hardware(self) -> str:
         """ "CPU", "GPU" or "CPU and GPU"."""
-        made = [record["training"] for record in self.records]
+        made = [record.training for record in self.records]
         names = [
             h["hardware"]
             for training in made
@@ -98,7 +101,7 @@ class RecordedRow:
     @property
     def machines(self) -> set[tuple]:
         """What its trainings ran on, as far as their records tell machines apart."""
-        made = [record["training"] for record in self.records]
+        made = [record.training for record in self.records]
         return {
             (training["hardware"], training.get("versions", {}).get("torch")) for training in made
         }
@@ -106,10 +109,10 @@ class RecordedRow:
     @property
     def images(self) -> set[tuple]:
         """Digests of what its trainings saw and of what they were measured on."""
-        measured = [record.get("evaluation", {}).get("reference_sha256") for record in self.records]
+        measured = [record.evaluation.get("reference_sha256") for record in self.records]
         return {
-            (r["training"].get("data_sha256"), digest)
-            for r, digest in zip(self.records, measured, strict=True)
+            (record.training.get("data_sha256"), digest)
+            for record, digest in zip(self.records, measured, strict=True)
         }
 
     @property
@@ -121,7 +124,7 @@ class RecordedRow:
         whole = (
             bool(self.finished)
             and not self.row.real
-            and all(clock in r["training"] for r in self.finished)
+            and all(clock in record.training for record in self.finished)
         )
         return clock if whole else ""
 
@@ -129,7 +132,7 @@ class RecordedRow:
     def seconds(self) -> float | None:
         """Mean seconds of a training, by ``clock``; None where they do not compare."""
         return (
-            statistics.mean(record["training"][self.clock] for record in self.finished)
+            statistics.mean(record.training[self.clock] for record in self.finished)
             if self.clock
             else None
         )
@@ -144,9 +147,7 @@ class RecordedRow:
         if self.row.real:
             return "–"
         less = self.reductions
-        done, planned = less.pop(
-            "train.epochs", (self.records[0]["settings"]["train"]["epochs"],) * 2
-        )
+        done, planned = less.pop("train.epochs", (self.records[0].settings["train"]["epochs"],) * 2)
         parts = [f"{done} of {planned} epochs" if done != planned else f"{done} epochs"]
         parts += [
             f"{name} {value}" + ("" if full is None else f", not {full}")
@@ -170,12 +171,8 @@ class RecordedRow:
         return shlex.join([*settings, "--seeds", str(len(self.records))]) if less else ""
 
 
-def diverged(record: dict) -> bool:
-    return str(record["metrics"]["classifier"]).startswith("diverged")
-
-
-def reductions(record: dict, row: Row) -> dict[str, tuple]:
-    return {} if row.real else differing(record["settings"], row.settings())
+def reductions(record: Record, row: Row) -> dict[str, tuple]:
+    return {} if row.real else differing(record.settings, row.settings())
 
 
 def read_rows(results: str | Path, experiment: Experiment, data: str) -> dict[str, RecordedRow]:
@@ -189,11 +186,11 @@ def read_rows(results: str | Path, experiment: Experiment, data: str) -> dict[st
         RunError: a record that is damaged.
     """
     found = {}
-    if any((Path(results) / experiment.folder / data).glob("*/seed-*.json")):
+    if find_records(results, experiment.folder, data):
         found = read_records(results, experiment.folder, data)
     planned = [_as_chosen(row, Path(results), data) for row in experiment.rows[data]]
     return {
-        row.name: RecordedRow(experiment, row, _alike(found.get(row.name, []), row))
+        row.name: RecordedRow(experiment, row, comparable_records(found.get(row.name, []), row))
         for row in planned
     }
 
@@ -206,18 +203,19 @@ def _as_chosen(row: Row, results: Path, data: str) -> Row:
         return row
 
 
-def _alike(records: list[dict], row: Row) -> tuple[dict, ...]:
-    groups: dict[str, list[dict]] = {}
+def comparable_records(records: list[Record], row: Row) -> tuple[Record, ...]:
+    """Those records of a row that may be averaged, see ``read_rows``."""
+    groups: dict[str, list[Record]] = {}
     protocol = asdict(replace(Protocol(), **row.protocol))
     del protocol["binarize"]  # which follows from the settings
     for record in records:
-        if all(record["protocol"].get(name, value) == value for name, value in protocol.items()):
+        if all(record.protocol.get(name, value) == value for name, value in protocol.items()):
             groups.setdefault(json.dumps(reductions(record, row), sort_keys=True), []).append(
                 record
             )
 
-    def rank(same: list[dict]) -> tuple:
-        return not reductions(same[0], row), same[0]["settings"]["train"]["epochs"], len(same)
+    def rank(same: list[Record]) -> tuple:
+        return not reductions(same[0], row), same[0].settings["train"]["epochs"], len(same)
 
     return tuple(max(groups.values(), key=rank, default=()))
 
@@ -264,10 +262,8 @@ def nearest_distances(results: str | Path, data: str) -> dict[str, list[float]]:
 
     Empty where it has none.
     """
-    path, distances = (
-        Path(results) / plan.TABLE_1.folder / data / "glf" / "seed-0-neighbours.csv",
-        {},
-    )
+    path = plan.TABLE_1.path(results, data, "glf").extra("neighbours.csv")
+    distances: dict[str, list[float]] = {}
     for row in read_csv(path) if path.exists() else []:
         distances.setdefault(row["image"], []).append(row["distance"])
     return distances
@@ -278,7 +274,9 @@ def notes(rows: list[RecordedRow]) -> list[str]:
     extents, lines, reasons = {}, [], {}
     for row in rows:
         ends = [
-            f"seed {r['seed']} {r['metrics']['classifier']}" for r in row.records if diverged(r)
+            f"seed {record.seed} {record.said('classifier')}"
+            for record in row.records
+            if record.status is Status.DIVERGED
         ]
         lines += [f"{row.row.title}: {'; '.join(ends)}."] if ends else []
         if not row:

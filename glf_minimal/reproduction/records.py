@@ -1,296 +1,271 @@
-"""Records of finished experiments: data/results/<experiment>/<data set>/<row>/seed-<k>.json, .png
-and .csv.
+"""Records of finished trainings: where they lie, what they say, how they are read and written.
 
-A record holds every setting, every metric with its protocol, versions, hardware, times, the digests
-of the data and the commands that make it again. Beside it lie 64 samples and the history of the
-training.
+A record is a JSON file, ``<results>/<experiment>/<data set>/<row>/seed-<k>.json``. It holds every
+setting, every metric with its protocol, versions, hardware, times, the digests of the data and the
+commands that make it again. Beside it lie 64 samples (.png), the history of the training (.csv) and
+whatever else figures need of it.
 """
 
-import shlex
-import time
-from dataclasses import asdict, fields, replace
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 
-import torch
-
-from glf_minimal.data import ImageDataset
 from glf_minimal.errors import RunError
-from glf_minimal.evaluation.classifier import (
-    load_classifier,
-)
-from glf_minimal.evaluation.evaluate import Protocol, evaluate, learning_curve
-from glf_minimal.evaluation.features import InceptionFeatures
-from glf_minimal.evaluation.squeezenet import SqueezeNetFeatures
-from glf_minimal.files import atomic, make_folder, read_csv, read_json, read_tensors, write_json
-from glf_minimal.models import LatentModel
-from glf_minimal.provenance import git_commit, hardware, versions
-from glf_minimal.recipes.recipe import GROUPS
-from glf_minimal.recipes.run import load_data, load_run, read_config, train_command
-from glf_minimal.training.folder import HISTORY, SAMPLES, SNAPSHOTS, WEIGHTS, History
+from glf_minimal.files import atomic, make_folder, read_csv, read_json, write_json
+from glf_minimal.history import History
+from glf_minimal.training.folder import HISTORY, SAMPLES
 
-GROUPS_OF_METRICS = ("classifier", "inception", "squeezenet", "reconstruction", "latents")
+# What the images of a record are.
+GENERATED, REAL, NONE = "generated", "real training images", "none"
 
 
-def commands(folder: Path, config: dict, evaluate_options: list[str]) -> list[str]:
-    """The commands that train and evaluate a run again, in a folder of the same name; none without
-    a recipe.
+class Status(StrEnum):
+    """What came of a training, or of one group of its metrics.
+
+    In the file a group that was measured is a table of numbers; any other is a sentence that begins
+    with its status, such as "not run: needs the Inception weights".
     """
-    train = train_command(config)
-    if train is None:
-        return []
-    absolute, here = folder.resolve(), Path.cwd()
-    out = absolute.relative_to(here) if here in absolute.parents else Path("runs", absolute.name)
-    before = []
-    if "lender" in config:
-        lender_command = train_command(config["lender"] | config["lender"]["settings"])
-        if lender_command is None:
-            return []
-        lender_out = out.with_name(f"{out.name}-auto-encoder")
-        before = [f"{lender_command} {shlex.join(['--out', str(lender_out)])}"]
-        train += " " + shlex.join(["--auto-encoder", str(lender_out)])
-    if out != Path("runs", config["recipe"]):  # which is the default
-        train += " " + shlex.join(["--out", str(out)])
-    return [*before, train, shlex.join(["glf", "evaluate", str(out), *evaluate_options])]
+
+    MEASURED = "measured"
+    DIVERGED = "diverged"
+    NOT_RUN = "not run"
+
+    def because(self, reason: str) -> str:
+        """The sentence that stands in a record in place of numbers."""
+        return f"{self}: {reason}"
 
 
-def protocol_options(protocol: Protocol) -> list[str]:
-    """The options of ``glf evaluate`` that give this protocol."""
-    options = []
-    for field in fields(protocol):
-        value = getattr(protocol, field.name)
-        if value != field.default and field.name != "binarize":  # which follows from the run
-            name = field.name.replace("_", "-")
-            options += (
-                [f"--{'' if value else 'no-'}{name}"]
-                if isinstance(value, bool)
-                else [f"--{name}", str(value)]
-            )
-    return options
+@dataclass(frozen=True)
+class RecordPath:
+    """Where one record lies, and what lies beside it.
 
-
-def evaluate_run(
-    folder: Path,
-    protocol: Protocol,
-    root: Path | None = None,
-    device: torch.device | str = "cpu",
-    inception: InceptionFeatures | None = None,
-    real: bool = False,
-    squeezenet: SqueezeNetFeatures | None = None,
-) -> dict:
-    """Evaluate a finished run (with ``real``, training images in place of samples); gives the
-    content of a record.
-
-    Images are rounded to 0 or 1 where the run was trained on such. A run that is not of the
-    catalogue's recipes has no "commands". Where the training kept snapshots, "curve" says what each
-    of them is worth.
+    Args:
+        results: the folder of all records.
+        experiment: the folder of its experiment.
+        data: the data set; ":" and "/" in its name become "-".
+        row: the row.
+        seed: the seed of the training.
 
     Raises:
-        RunError: no finished run, or not of a model that ``recipes.build`` can build.
+        RunError: a name that leads out of the folder of the records.
+
+    >>> RecordPath(Path("results"), "table-1", "mnist", "glf").json.as_posix()
+    'results/table-1/mnist/glf/seed-0.json'
     """
-    started = time.perf_counter()
-    folder, device = Path(folder), torch.device(device)
-    config = read_config(folder)
-    model, _ = load_run(folder, device)
-    grey = config["data"] | {"binarize": False}  # the protocol says whether to round
-    protocol = replace(protocol, binarize=config["data"].get("binarize", False))
-    reference = load_data(grey, protocol.reference, root)
-    training_images = load_data(grey, "train", root) if real else None
-    measures = evaluate(
-        model, reference, protocol, inception, real=training_images, squeezenet=squeezenet
-    )
-    flags = {"--real": real, "--fid": inception is not None}
-    options = [*protocol_options(protocol), *(flag for flag, is_set in flags.items() if is_set)]
-    facts = None
-    if isinstance(measures["classifier"], dict):
-        _, facts = load_classifier(reference.name)
-        facts = {"data": facts["settings"]["data"]["name"]} | {
-            name: facts[name] for name in ("accuracy", "sha256")
-        }
-    history = read_tensors(folder / WEIGHTS)[1].get("history")
-    if not history:
+
+    results: Path
+    experiment: str
+    data: str
+    row: str
+    seed: int = 0
+
+    def __post_init__(self):
+        object.__setattr__(self, "data", self.data.replace(":", "-").replace("/", "-"))
+        for name in (self.experiment, self.data, self.row, f"seed-{self.seed}"):
+            require_name(name)
+
+    def _file(self, end: str) -> Path:
+        folder = Path(self.results, self.experiment, self.data, self.row)
+        return folder / f"seed-{self.seed}{end}"
+
+    @property
+    def json(self) -> Path:
+        """The record itself."""
+        return self._file(".json")
+
+    @property
+    def png(self) -> Path:
+        """Its 64 samples; real images and most diverged trainings have none."""
+        return self._file(".png")
+
+    @property
+    def csv(self) -> Path:
+        """The history of its training; real images have none."""
+        return self._file(".csv")
+
+    def extra(self, name: str) -> Path:
+        """A further file of this name, such as "map.csv"."""
+        return self._file(f"-{name}")
+
+    def exists(self) -> bool:
+        """Whether there is a record. Its JSON file is written last."""
+        return self.json.exists()
+
+
+def require_name(name: str) -> None:
+    """RunError where a name of an experiment, a data set or a row is no name of a folder."""
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
         raise RunError(
-            f"{folder / WEIGHTS} has no training history; it was not written by a training"
+            f"expected the name of an experiment, a data set or a row, without '/'; got {name!r}"
         )
-    drawn = not real and isinstance(measures["classifier"], dict)
-    curve = _curve(folder, history, model, reference, protocol) if drawn else []
-    return _what_was_trained(folder, config, history, options) | {
-        "metrics": measures,
-        **({"curve": curve} if curve else {}),
-        "protocol": asdict(protocol)
-        | {"samples_are": "real training images" if real else "generated"},
-        "classifier": facts,
-        **({"squeezenet": squeezenet.protocol} if squeezenet else {}),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "evaluation": {
-            "seconds": round(time.perf_counter() - started, 1),
-            "reference_images": len(reference),
-            "reference_sha256": reference.digest,
-            "versions": versions(),
-            "commit": git_commit(),
-            "hardware": hardware(device),
-        },
-    }
 
 
-def _what_was_trained(folder: Path, config: dict, history: History, options: list[str]) -> dict:
-    """The part of a record that needs no measurement."""
-    last = history[-1] if history else {}
-    return {
-        "recipe": config.get("recipe"),
-        "seed": config["train"]["seed"],
-        "commands": commands(folder, config, options),
-        "settings": {group: config[group] for group in GROUPS},
-        "built": config["built"],
-        **({"lender": config["lender"]} if "lender" in config else {}),
-        "training": {
-            "epochs": len(history),
-            **_times(history),
-            "last": {
-                name: value
-                for name, value in last.items()
-                if name not in ("seconds", "cpu_seconds", "lr")
-            },
-            "data_sha256": config["data_sha256"],
-            **config.get("made_with", {}),
-        },
-    }
+@dataclass(frozen=True, eq=False)
+class Record(Mapping):
+    """One record. It can also be read as what its file holds: ``record["commands"]``.
 
-
-def _times(history: History) -> dict[str, float]:
-    """Seconds of these epochs by the clock, and those of the CPU where every epoch says them."""
-    known = [name for name in ("seconds", "cpu_seconds") if all(name in row for row in history)]
-    return {name: round(sum(row[name] for row in history), 1) for name in known}
-
-
-def diverged_run(folder: Path, protocol: Protocol, error: str) -> dict:
-    """The content of a record of a training that ended with this DivergenceError: it has no
-    metrics.
+    Args:
+        content: of the file.
+        history: of the training, one row an epoch; empty for real images. ``record["history"]`` is
+            the same.
     """
-    config = read_config(folder)
-    history = read_csv(folder / HISTORY) if (folder / HISTORY).exists() else []
-    what = f"diverged: {error.partition(';')[0]}"
-    return _what_was_trained(folder, config, history, protocol_options(protocol)) | {
-        "metrics": dict.fromkeys(GROUPS_OF_METRICS, what),
-        "protocol": asdict(protocol) | {"samples_are": "none"},
-    }
+
+    content: dict
+    history: History = field(default_factory=list)
+
+    def __getitem__(self, name: str) -> object:
+        return self.history if name == "history" else self.content[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self.content, "history"])
+
+    def __len__(self) -> int:
+        return len(self.content) + 1
+
+    @property
+    def seed(self) -> int:
+        return self.content["seed"]
+
+    @property
+    def settings(self) -> dict[str, dict]:
+        """By group, as they were when the training began."""
+        return self.content["settings"]
+
+    @property
+    def protocol(self) -> dict:
+        """The fields of its ``Protocol``, and "samples_are"."""
+        return self.content["protocol"]
+
+    @property
+    def training(self) -> dict:
+        """Epochs, times, hardware and versions of the training, and "last", its last epoch."""
+        return self.content["training"]
+
+    @property
+    def evaluation(self) -> dict:
+        """On what, when and how it was measured; empty where it was not."""
+        return self.content.get("evaluation", {})
+
+    @property
+    def curve(self) -> list[dict]:
+        """What its snapshots are worth, one point each; empty where there were none."""
+        return self.content.get("curve", [])
+
+    @property
+    def judge_digest(self) -> str | None:
+        """SHA-256 of the classifier that judged it; older records do not say."""
+        return (self.content.get("classifier") or {}).get("sha256")
+
+    @cached_property
+    def status(self) -> Status:
+        """DIVERGED where the training did, else MEASURED."""
+        groups = [self.status_of(group) for group in self.content["metrics"]]
+        return Status.DIVERGED if Status.DIVERGED in groups else Status.MEASURED
+
+    def status_of(self, group: str) -> Status:
+        """What came of a group of metrics, such as "classifier" or "inception"."""
+        found = self.content["metrics"].get(group)
+        if isinstance(found, dict):
+            return Status.MEASURED
+        said = str(found).startswith(Status.DIVERGED)
+        return Status.DIVERGED if said else Status.NOT_RUN
+
+    def said(self, group: str) -> str:
+        """The sentence that stands in place of a group's numbers; empty where there are numbers."""
+        found = self.content["metrics"].get(group, Status.NOT_RUN)
+        return "" if isinstance(found, dict) else str(found)
+
+    def measures(self, group: str) -> dict[str, float]:
+        """The numbers of a group; empty where it was not measured."""
+        return self.content["metrics"][group] if self.status_of(group) is Status.MEASURED else {}
 
 
-def _curve(
-    folder: Path, history: History, model: LatentModel, reference: ImageDataset, protocol: Protocol
-) -> list[dict]:
-    """What the snapshots of a run are worth: epoch, seconds of training so far, FCD, reconstruction
-    error.
-    """
-    paths = {
-        int(path.stem.removeprefix("epoch-")): path
-        for path in (folder / SNAPSHOTS).glob("epoch-*.safetensors")
-    }
-    if not paths:
-        return []
-    epochs = sorted(paths)
-    weights = (read_tensors(paths[epoch])[0] for epoch in epochs)
-    points = learning_curve(model, weights, reference, protocol, load_classifier(reference.name)[0])
-    return [
-        {"epoch": epoch} | _times(history[:epoch]) | point
-        for epoch, point in zip(epochs, points, strict=True)
-    ]
-
-
-def table(record: dict) -> list[str]:
-    """The record's metrics and protocol as lines of text."""
-    lines = []
-    for group, measures in record["metrics"].items():
-        if isinstance(measures, str):
-            lines.append(f"{group:15}{measures}")
-            continue
-        lines += [f"{group:15}{name:26}{value:12.4f}" for name, value in measures.items()]
-    if record["classifier"]:
-        lines.append(
-            "classifier of {data}, test accuracy {accuracy:.4f}".format(**record["classifier"])
-        )
-    return [
-        *lines,
-        "protocol: " + ", ".join(f"{name} {value}" for name, value in record["protocol"].items()),
-    ]
-
-
-def write_record(record: dict, run: Path, results: Path, experiment: str, row: str) -> Path:
-    """Write a record with the run's samples and history beside it; returns the path of the JSON
-    file.
-
-    The JSON file is written last: where it is, nothing is missing.
-
-    Raises:
-        RunError: a run without commands, or files that cannot be read or written.
-    """
-    if not record["commands"]:
-        raise RunError(
-            f"no recipe of the catalogue makes {run} again, so there are no commands to record"
-        )
-    data = record["settings"]["data"]["name"].replace(":", "-").replace("/", "-")
-    path = _path(results, experiment, data, row, f"seed-{record['seed']}.json")
-    names = (
-        {".png": SAMPLES, ".csv": HISTORY}
-        if record["protocol"]["samples_are"] == "generated"
-        else {}
-    )
-    if (
-        record["protocol"]["samples_are"] == "none" and (run / HISTORY).exists()
-    ):  # diverged, after a checkpoint
-        names = {".csv": HISTORY}
-    beside = {ending: _read_bytes(run / name) for ending, name in names.items()}
-    make_folder(path.parent)
-    for ending in {".png", ".csv"} - names.keys():  # of a record that this one replaces
-        path.with_suffix(ending).unlink(missing_ok=True)
-    for ending, content in beside.items():
-        with atomic(path.with_suffix(ending)) as temporary:
-            temporary.write_bytes(content)
-    write_json(path, {"experiment": experiment, "row": row} | record)
-    return path
-
-
-def _path(results: str | Path, *names: str) -> Path:
-    """A path in the folder of the records, or RunError for a name that leads out of it."""
-    for name in names:
-        if name in ("", ".", "..") or "/" in name or "\0" in name:
-            raise RunError(
-                "expected the name of an experiment, a data set or a row, without '/'; got "
-                f"{name!r}"
-            )
-    return Path(results, *names)
-
-
-def read_record(path: Path) -> dict:
-    """The content of one record; RunError where it is damaged."""
+def read_record(path: Path) -> Record:
+    """The record in one JSON file, without its history; RunError where it is damaged."""
     remedy = "delete it and run 'glf reproduce' again"
-    record = read_json(path, remedy)
+    content = read_json(path, remedy)
     kinds = dict.fromkeys(("settings", "metrics", "protocol", "training"), dict) | {"seed": int}
-    missing = [name for name, kind in kinds.items() if not isinstance(record.get(name), kind)]
+    missing = [name for name, kind in kinds.items() if not isinstance(content.get(name), kind)]
     if missing:
         raise RunError(f"{path} is damaged (no {missing[0]}); {remedy}")
-    return record
+    return Record(content)
 
 
-def read_records(results: str | Path, experiment: str, data: str) -> dict[str, list[dict]]:
-    """The records of an experiment on a data set: by row, one for each seed.
+def find_records(results: str | Path, experiment: str, data: str) -> list[RecordPath]:
+    """The records of an experiment on a data set, by the names of their rows and their seeds."""
+    require_name(experiment)
+    require_name(data)
+    found = []
+    for path in Path(results, experiment, data).glob("*/seed-*.json"):
+        seed = re.fullmatch(r"seed-(0|[1-9]\d*)", path.stem)
+        if seed:
+            found.append(
+                RecordPath(Path(results), experiment, data, path.parent.name, int(seed[1]))
+            )
+    return sorted(found, key=lambda path: (path.row, path.seed))
 
-    Each record also says, as "history", its training's history, one row an epoch; empty for real
-    images.
+
+def read_records(results: str | Path, experiment: str, data: str) -> dict[str, list[Record]]:
+    """The records of an experiment on a data set, with their histories: by row, one for each seed.
 
     Raises:
-        RunError: no such experiment.
+        RunError: there are none, or one is damaged.
     """
-    folder, records = _path(results, experiment, data), {}
-    for path in sorted(
-        folder.glob("*/seed-*.json"), key=lambda path: (path.parent.name, len(path.name), path.name)
-    ):
-        history = read_csv(beside) if (beside := path.with_suffix(".csv")).exists() else []
-        records.setdefault(path.parent.name, []).append(read_record(path) | {"history": history})
+    records: dict[str, list[Record]] = {}
+    for path in find_records(results, experiment, data):
+        content = read_record(path.json).content
+        history = read_csv(path.csv) if path.csv.exists() else []
+        records.setdefault(path.row, []).append(Record(content, history))
     if not records:
+        folder = Path(results, experiment, data)
         raise RunError(
             f"no records in {folder}; 'glf evaluate RUN --record {experiment}/ROW' writes them"
         )
     return records
+
+
+def write_record(content: dict, run: Path, results: Path, experiment: str, row: str) -> Path:
+    """Write a record with the samples and the history of its run beside it.
+
+    The JSON file is written last, so that where it is nothing is missing.
+
+    Args:
+        content: from ``evaluate_run`` or ``diverged_run``.
+        run: the folder of the run.
+        results: the folder of all records.
+        experiment: the folder of the experiment.
+        row: the row.
+
+    Returns:
+        The path of the JSON file.
+
+    Raises:
+        RunError: a run that no command makes again, or files that cannot be read or written.
+    """
+    if not content["commands"]:
+        raise RunError(
+            f"no recipe of the catalogue makes {run} again, so there are no commands to record"
+        )
+    path = RecordPath(
+        results, experiment, content["settings"]["data"]["name"], row, content["seed"]
+    )
+    sources = {}
+    if content["protocol"]["samples_are"] == GENERATED:
+        sources = {path.png: SAMPLES, path.csv: HISTORY}
+    elif content["protocol"]["samples_are"] == NONE and (run / HISTORY).exists():
+        sources = {path.csv: HISTORY}  # it diverged after a checkpoint
+    beside = {target: _read_bytes(run / name) for target, name in sources.items()}
+    make_folder(path.json.parent)
+    for target in {path.png, path.csv} - beside.keys():  # of a record that this one replaces
+        target.unlink(missing_ok=True)
+    for target, copied in beside.items():
+        with atomic(target) as temporary:
+            temporary.write_bytes(copied)
+    write_json(path.json, {"experiment": experiment, "row": row} | content)
+    return path.json
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -164,7 +164,7 @@ def slide_deck(results: str | Path) -> Table:
     for name, reference in published.SLIDE_DECK.items():
         row = rows[name]
         second = "nll" if name == "glf" else "kl"
-        last = [record["training"]["last"] for record in row.finished]
+        last = [record.training["last"] for record in row.finished]
         values = {
             "recon": [epoch["recon"] for epoch in last],
             "second": [epoch[second] for epoch in last],
@@ -241,11 +241,7 @@ def table_1(results: str | Path, data: str) -> Table:
     if note := timing(rows):
         table.notes.append(note)
     table.notes.append(" ".join(f"{MEANINGS[status]}." for status in MEANINGS if status in marks))
-    faces = {
-        record.get("evaluation", {}).get("reference_images")
-        for row in rows
-        for record in row.finished
-    }
+    faces = {record.evaluation.get("reference_images") for row in rows for record in row.finished}
     if data == "celeba" and (faces := faces - {None, CELEBA_TEST}):
         table.notes.append(
             f"Measured on {', '.join(map(str, sorted(faces)))} test faces; the official split "
@@ -275,7 +271,7 @@ def convergence(results: str | Path, data: str) -> Table:
     rows = list(read_rows(results, plan.CONVERGENCE, data).values())
     lines = []
     for row in rows:
-        stages = [len({epoch["stage"] for epoch in record["history"]}) for record in row.records]
+        stages = [len({epoch["stage"] for epoch in record.history}) for record in row.records]
         final = number([curve[-1]["fcd"] for curve in row.curves]) if row.curves else NOT_RUN
         reached = [_reached(row, level, _on_gpu(row, rows)) for level in LEVELS]
         lines.append([row.title, str(max(stages, default="–")), final, *reached])
@@ -386,10 +382,10 @@ def compute(results: str | Path) -> Table:
     ]
     counted, hours = set(), {}
     for name, record in records:
-        run = json.dumps([record["recipe"], record["settings"]], sort_keys=True)
+        run = json.dumps([record["recipe"], record.settings], sort_keys=True)
         if run not in counted:
             counted.add(run)
-            training = record["training"]
+            training = record.training
             clock = "cpu_seconds" if " thread" in training["hardware"] else "seconds"
             seconds = training.get(clock, training["seconds"])
             hardware = training["hardware"].replace(" 1 threads", " 1 thread")

@@ -25,6 +25,7 @@ from glf_minimal.files import (
     write_json,
     write_tensors,
 )
+from glf_minimal.history import History
 from glf_minimal.models.base import LatentModel, Trainable
 from glf_minimal.pictures import save_grid
 from glf_minimal.training.settings import difference
@@ -32,8 +33,6 @@ from glf_minimal.training.settings import difference
 CONFIG, HISTORY, SAMPLES = "config.json", "history.csv", "samples.png"
 CHECKPOINT, WEIGHTS, SNAPSHOTS = "checkpoint.safetensors", "model.safetensors", "snapshots"
 SNAPSHOT_EPOCHS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200)  # of the last stage
-
-History = list[dict[str, float | int | str]]
 
 
 class Run:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from glf_minimal.data import ImageDataset
 from glf_minimal.errors import DataError, DivergenceError, GLFError, RecipeError
 from glf_minimal.files import locked_folder
+from glf_minimal.history import History
 from glf_minimal.models.base import LatentModel, Stage, Trainable, Update
 from glf_minimal.networks import to_channels_last
 from glf_minimal.provenance import git_commit, hardware, versions
@@ -20,7 +21,6 @@ from glf_minimal.training.checks import check_batch_norm, check_weights, watch_i
 from glf_minimal.training.folder import (
     CHECKPOINT,
     SNAPSHOT_EPOCHS,
-    History,
     Run,
     checkpoint_epoch,
     claim_folder,

@@ -39,7 +39,7 @@ def slide_deck(results: str | Path) -> Judgement:
     for name, reference in published.SLIDE_DECK.items():
         row = rows[name]
         if row.finished and not row.reductions:
-            ours = statistics.mean(record["training"]["last"]["recon"] for record in row.finished)
+            ours = statistics.mean(record.training["last"]["recon"] for record in row.finished)
             theirs = reference["recon"].value
             met.append(abs(ours - theirs) <= DECK_TOLERANCE * theirs)
             numbers = f"{ours:.1f}, in the deck {theirs:.1f}"

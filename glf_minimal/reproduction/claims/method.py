@@ -239,7 +239,7 @@ def divergence(results: str | Path) -> Judgement:
             end = "ended, with no GLF of the same settings to compare it with"
         else:
             met.append(error > DIVERGED * goal)
-            last, glf_last = (one.records[0]["training"]["last"] for one in (row, glf))
+            last, glf_last = (one.records[0].training["last"] for one in (row, glf))
             end = (
                 f"ended at a test error of {error:.0f}, GLF at {goal:.0f} (in training "
                 f"{last['recon']:.0f}, GLF {glf_last['recon']:.0f}; NLL {last['nll']:.0f})"

@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from glf_minimal.data import ImageDataset
 from glf_minimal.errors import MetricError
 from glf_minimal.evaluation.classifier import load_classifier
-from glf_minimal.evaluation.features import InceptionFeatures, as_uint8, extract
+from glf_minimal.evaluation.features import InceptionFeatures, extract
 from glf_minimal.evaluation.frechet import bootstrap_standard_error, frechet_from_features
 from glf_minimal.evaluation.metrics import (
     bits_per_dim,
@@ -20,61 +19,14 @@ from glf_minimal.evaluation.metrics import (
     precision_recall,
     reconstruction_errors,
 )
+from glf_minimal.evaluation.protocol import FEWEST, Protocol
 from glf_minimal.evaluation.squeezenet import SqueezeNetFeatures
 from glf_minimal.flows import Flow
 from glf_minimal.models.base import LatentModel
 from glf_minimal.models.priors import StandardNormal
 
-FEWEST = 5  # images on either side: precision and recall look at the third neighbour
 NO_SQUEEZENET = "not run: needs SqueezeNet's ImageNet weights (glf evaluate RUN --squeezenet PATH)"
 NO_INCEPTION = "not run: needs the Inception weights (glf evaluate RUN --fid)"
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """What is compared with what, and how: part of every number.
-
-    Args:
-        samples: how many images are generated.
-        reference: the split of real images that they are compared with, all of it.
-        train_mode: leave batch norm in train mode when sampling, so that each sample depends on the
-            ``batch_size`` - 1 others drawn with it (the authors' code does).
-        stretch: stretch each sample from its least to its largest value to [0, 1] (the authors'
-            code does).
-        uint8: round samples to 256 levels, as saving them would.
-        binarize: round samples and real images to 0 or 1.
-        temperature: scale of the noise.
-        seed: of every draw.
-        batch_size: samples drawn at a time.
-    """
-
-    samples: int = 10_000
-    reference: str = "test"
-    train_mode: bool = False
-    stretch: bool = False
-    uint8: bool = True
-    binarize: bool = False
-    temperature: float = 1.0
-    seed: int = 0
-    batch_size: int = 500
-
-    def __post_init__(self):
-        for name, smallest in {"samples": FEWEST, "batch_size": 2}.items():
-            if getattr(self, name) < smallest:
-                raise MetricError(
-                    f"{name}: expected at least {smallest}, got {getattr(self, name)}"
-                )
-
-    def prepare(self, images: Tensor) -> Tensor:
-        """Do to generated images (N, C, H, W) what the protocol says is done before they are looked
-        at.
-        """
-        if self.stretch:
-            low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
-            images = (images - low) / (high - low).clamp(min=1e-8)
-        if self.binarize:
-            return (images >= 0.5).float()
-        return as_uint8(images) if self.uint8 else images
 
 
 @contextmanager
@@ -133,13 +85,43 @@ def latent_measures(
     return measures
 
 
+class ReferenceImages:
+    """The real images of an evaluation, and what its networks make of them.
+
+    Each network looks at them once, however often its features are asked for.
+
+    Args:
+        data: the images, rounded to 0 or 1 if the protocol says so.
+        protocol: of the evaluation.
+        model: to whose device and type the images go.
+    """
+
+    def __init__(self, data: ImageDataset, protocol: Protocol, model: LatentModel):
+        self.data = data.binarized() if protocol.binarize else data
+        self.batch_size = protocol.batch_size
+        self.like = next(model.parameters())
+        self._features: dict[nn.Module, Tensor] = {}
+
+    def batches(self) -> Iterator[Tensor]:
+        """The images, (B, C, H, W) in [0, 1]."""
+        return _batches(self.data, torch.arange(len(self.data)), self.batch_size, self.like)
+
+    def features(self, network: nn.Module) -> Tensor:
+        """What a network makes of them, (N, F)."""
+        if network not in self._features:
+            device = self.like.device
+            if isinstance(network, SqueezeNetFeatures):  # which keeps them for the next model, too
+                found = network.of_reference(self.data.digest, self.batches(), device)
+            else:
+                found = extract(network, self.batches(), device)
+            self._features[network] = found
+        return self._features[network]
+
+
 def _batches(
-    data: ImageDataset, places: Tensor, protocol: Protocol, model: LatentModel
+    data: ImageDataset, indices: Tensor, batch_size: int, like: Tensor
 ) -> Iterator[Tensor]:
-    like = next(model.parameters())
-    return (
-        data.batch(index).to(like.device, like.dtype) for index in places.split(protocol.batch_size)
-    )
+    return (data.batch(index).to(like.device, like.dtype) for index in indices.split(batch_size))
 
 
 def _reconstruct(
@@ -156,35 +138,34 @@ def _reconstruct(
 def learning_curve(
     model: LatentModel,
     weights: Iterable[dict[str, Tensor]],
-    reference: ImageDataset,
+    reference: ImageDataset | ReferenceImages,
     protocol: Protocol,
     classifier: nn.Module,
 ) -> Iterator[dict[str, float]]:
-    """FCD and reconstruction error of a model with one set of weights after the other, the last of
-    which it keeps.
+    """FCD and reconstruction error of a model with one set of weights after the other.
 
-    Yields {"fcd", "mse_per_image"}, computed as ``evaluate`` does.
+    Yields {"fcd", "mse_per_image"} for each, computed as ``evaluate`` does. The model keeps the
+    last weights.
     """
-    device, everything = next(model.parameters()).device, torch.arange(len(reference))
-    reference = reference.binarized() if protocol.binarize else reference
-    real = extract(classifier, _batches(reference, everything, protocol, model), device)
+    if not isinstance(reference, ReferenceImages):
+        reference = ReferenceImages(reference, protocol, model)
+    device = next(model.parameters()).device
     for state in weights:
         model.load_state_dict(state)
         model.eval()
         with _seeded(protocol.seed):
             generated = extract(classifier, generate(model, protocol), device)
         with _seeded(protocol.seed):
-            pairs = (
-                (x, model.reconstruct(x)) for x in _batches(reference, everything, protocol, model)
-            )
+            pairs = ((x, model.reconstruct(x)) for x in reference.batches())
             error = reconstruction_errors(pairs)["mse_per_image"]
-        yield {"fcd": frechet_from_features(real, generated), "mse_per_image": error}
+        distance = frechet_from_features(reference.features(classifier), generated)
+        yield {"fcd": distance, "mse_per_image": error}
 
 
 @torch.no_grad()
 def evaluate(
     model: LatentModel,
-    reference: ImageDataset | Tensor,
+    reference: ImageDataset | Tensor | ReferenceImages,
     protocol: Protocol = Protocol(),
     inception: InceptionFeatures | None = None,
     classifier: nn.Module | None = None,
@@ -195,8 +176,9 @@ def evaluate(
 
     Args:
         model: on the device to use; left in eval mode.
-        reference: the real images to compare with (and to reconstruct), labels not needed; a data
-            set, or a tensor (N, C, H, W) as for ``fit``.
+        reference: the real images to compare with (and to reconstruct), labels not needed: a data
+            set, a tensor (N, C, H, W) as for ``fit``, or ``ReferenceImages`` that later calls use,
+            too.
         protocol: how.
         inception: FID's network; without it, FID is "not run".
         classifier: FCD's network; None for that of the data set of this name, if there is one.
@@ -220,51 +202,45 @@ def evaluate(
     """
     model.eval()
     device = next(model.parameters()).device
-    reference, real = (
-        d if d is None or isinstance(d, ImageDataset) else ImageDataset(d)
-        for d in (reference, real)
-    )
-    if protocol.binarize:
-        reference, real = reference.binarized(), real and real.binarized()
-    for data in filter(None, (reference, real)):
+    if not isinstance(reference, ReferenceImages):
+        data = reference if isinstance(reference, ImageDataset) else ImageDataset(reference)
+        reference = ReferenceImages(data, protocol, model)
+    if real is not None:
+        real = real if isinstance(real, ImageDataset) else ImageDataset(real)
+        real = real.binarized() if protocol.binarize else real
+    for data in filter(None, (reference.data, real)):
         if len(data) < FEWEST:
             raise MetricError(
                 f"{data.name}: expected at least {FEWEST} images to compare, got {len(data)}"
             )
 
-    def reference_batches() -> Iterator[Tensor]:
-        return _batches(reference, torch.arange(len(reference)), protocol, model)
-
     def samples() -> Iterator[Tensor]:
         if real is None:
             return generate(model, protocol)
         shuffled = torch.randperm(len(real), generator=torch.Generator().manual_seed(protocol.seed))
-        return _batches(
-            real, shuffled[: protocol.samples], protocol, model
-        )  # the images may be sorted by class
+        chosen = shuffled[: protocol.samples]  # the images may be sorted by class
+        return _batches(real, chosen, protocol.batch_size, reference.like)
 
-    def measured(extractor: nn.Module, distance: str) -> dict[str, float]:
+    def sample_features(network: nn.Module) -> Tensor:
         with _seeded(protocol.seed):
-            features = (
-                extract(extractor, images, device) for images in (reference_batches(), samples())
-            )
-            return compare(*features, distance)
+            return extract(network, samples(), device)
 
     measures: dict[str, dict | str] = {}
     try:
         if classifier is None:
-            classifier, _ = load_classifier(reference.name)
+            classifier, _ = load_classifier(reference.data.name)
     except MetricError as error:
         measures["classifier"] = f"not run: {error}"
     else:
-        measures["classifier"] = measured(classifier, "fcd")
-    measures["inception"] = NO_INCEPTION if inception is None else measured(inception, "fid")
-    if squeezenet is None:
-        measures["squeezenet"] = NO_SQUEEZENET
-    else:
-        known = squeezenet.of_reference(reference.digest, reference_batches(), device)
-        with _seeded(protocol.seed):
-            drawn = extract(squeezenet, samples(), device)
+        known, drawn = reference.features(classifier), sample_features(classifier)
+        measures["classifier"] = compare(known, drawn, "fcd")
+    measures["inception"] = NO_INCEPTION
+    if inception is not None:
+        known, drawn = reference.features(inception), sample_features(inception)
+        measures["inception"] = compare(known, drawn, "fid")
+    measures["squeezenet"] = NO_SQUEEZENET
+    if squeezenet is not None:
+        known, drawn = reference.features(squeezenet), sample_features(squeezenet)
         measures["squeezenet"] = {
             "fsd": frechet_from_features(known, drawn),
             "fsd_se": bootstrap_standard_error(known, drawn),
@@ -272,16 +248,13 @@ def evaluate(
     if real is None:
         reconstructions: list[Tensor] = []
         with _seeded(protocol.seed):
-            pairs = _reconstruct(model, reference_batches(), protocol, reconstructions)
+            pairs = _reconstruct(model, reference.batches(), protocol, reconstructions)
             measures["reconstruction"] = reconstruction_errors(pairs)
-        if isinstance(measures["classifier"], dict):
-            known = extract(classifier, reference_batches(), device)
-            rebuilt = extract(classifier, reconstructions, device)
-            measures["reconstruction"]["fcd"] = frechet_from_features(known, rebuilt)
-        if squeezenet is not None:
-            known = squeezenet.of_reference(reference.digest, reference_batches(), device)
-            rebuilt = extract(squeezenet, reconstructions, device)
-            measures["reconstruction"]["fsd"] = frechet_from_features(known, rebuilt)
+        for network, distance in ((classifier, "fcd"), (squeezenet, "fsd")):
+            if network is not None:
+                rebuilt = extract(network, reconstructions, device)
+                found = frechet_from_features(reference.features(network), rebuilt)
+                measures["reconstruction"][distance] = found
         with _seeded(protocol.seed):  # a VAE draws its latents
-            measures["latents"] = latent_measures(model, reference_batches(), protocol)
+            measures["latents"] = latent_measures(model, reference.batches(), protocol)
     return measures
