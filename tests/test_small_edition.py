@@ -49,24 +49,24 @@ def tried(tmp_path):
 
 
 def test_the_settings_with_the_least_distance_are_chosen(tried):
-    results = tried("vae", [7.0, 2.0, 3.0])
-    assert chosen_settings(results, "vae", "mnist") == {"model.beta": 10.0}
-    assert chosen_settings(results, "vae", "fashion-mnist") == {"model.beta": 10.0}
+    results = tried("vae-flow-prior", [7.0, 2.0, 3.0])
+    assert chosen_settings(results, "vae-flow-prior", "mnist") == {"model.beta": 10.0}
+    assert chosen_settings(results, "vae-flow-prior", "fashion-mnist") == {"model.beta": 10.0}
     with pytest.raises(RecipeError, match="not been chosen yet"):
-        chosen_settings(results, "vae", "celeba")  # tuned on CIFAR-10
+        chosen_settings(results, "vae-flow-prior", "celeba")  # tuned on CIFAR-10
 
 
 def test_a_try_that_diverged_is_not_chosen(tried):
-    results = tried("vae", ["diverged", 4.0, 3.0])
-    assert chosen_settings(results, "vae", "mnist") == {"model.beta": 100.0}
+    results = tried("vae-flow-prior", ["diverged", 4.0, 3.0])
+    assert chosen_settings(results, "vae-flow-prior", "mnist") == {"model.beta": 100.0}
 
 
 def test_a_row_waits_for_its_sweep(tried, tmp_path):
-    results = tried("vae", [7.0, None, 3.0])
-    (cell,) = make_cells(TABLE_1_SMALL, ["mnist"], ["vae-tuned"], seeds=1)
+    results = tried("vae-flow-prior", [7.0, None, 3.0])
+    (cell,) = make_cells(TABLE_1_SMALL, ["mnist"], ["vae-flow-prior-tuned"], seeds=1)
     with pytest.raises(RecipeError) as error:
         tuned_cell(cell, results)
-    command = "glf reproduce tuning --dataset mnist --rows vae-beta-10"
+    command = "glf reproduce tuning --dataset mnist --rows vae-flow-prior-beta-10"
     assert str(error.value).endswith(command)
     assert not has_record(cell, results)
     said = []
@@ -76,8 +76,8 @@ def test_a_row_waits_for_its_sweep(tried, tmp_path):
 
 
 def test_a_tuned_row_has_the_chosen_settings_and_a_run_of_its_own(tried, tmp_path):
-    results = tried("vae", [7.0, 2.0, 3.0])
-    cells = make_cells(TABLE_1_SMALL, ["mnist"], ["vae", "vae-tuned"], seeds=1)
+    results = tried("vae-flow-prior", [7.0, 2.0, 3.0])
+    cells = make_cells(TABLE_1_SMALL, ["mnist"], ["vae-flow-prior", "vae-flow-prior-tuned"], seeds=1)
     plain, tuned = (tuned_cell(cell, results) for cell in cells)
     assert (plain.recipe.model["beta"], tuned.recipe.model["beta"]) == (1.0, 10.0)
     assert plain.run(tmp_path) != tuned.run(tmp_path)

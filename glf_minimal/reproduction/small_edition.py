@@ -20,7 +20,8 @@ _BETAS = tuple({"model.beta": beta} for beta in (1.0, 10.0, 100.0))
 _WEIGHTS = tuple({"model.penalty_weight": weight} for weight in (1.0, 10.0, 100.0))
 SWEEPS: dict[str, tuple[str, tuple[dict, ...]]] = {
     "glf": ("glf", _BETAS),
-    "vae": ("vae", _BETAS),
+    # At an end of the three, so two more around it.
+    "vae": ("vae", tuple({"model.beta": beta} for beta in (0.3, 1.0, 3.0, 10.0, 100.0))),
     "vae-flow-prior": ("vae-flow-prior", _BETAS),
     "vae-flow-posterior": ("vae-flow-posterior", _BETAS),
     "wae-gan": ("wae-gan", _WEIGHTS),
