@@ -368,11 +368,17 @@ def reproduce(
         bool, typer.Option("--dry-run", help="Only say what is recorded and what is missing.")
     ] = False,
     progress: Annotated[bool, typer.Option(help="Show a progress bar for each training.")] = True,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, help="Processes side by side on this machine, which share its cores."),
+    ] = 1,
 ) -> None:
     """Make the records that a table or figure lacks; stopped, the same command goes on."""
     from glf_minimal.evaluation.features import InceptionFeatures
     from glf_minimal.reproduction import EXPERIMENTS, get_experiment, has_record, make_cells
     from glf_minimal.reproduction import reproduce as fill
+    from glf_minimal.reproduction.filling import FAILED
+    from glf_minimal.reproduction.workers import fill_with_workers, worker_command
 
     if name is None:
         for experiment in EXPERIMENTS.values():
@@ -382,24 +388,40 @@ def reproduce(
     fid |= inception is not None
     asks = any(cell.experiment.squeezenet for cell in chosen)
     second = _second_judge(squeezenet) if asks or squeezenet is not None else None
-    if dry_run:
+
+    def missing() -> list:
         asked = {"fid": fid, "squeezenet": second is not None}
-        missing = [cell for cell in chosen if not has_record(cell, results, **asked)]
-        for cell in missing:
-            typer.echo(
-                f"missing: {cell.experiment.name} {cell.data} {cell.row.name} seed {cell.seed}"
-            )
-        typer.echo(f"{len(chosen) - len(missing)} of {len(chosen)} cells are recorded")
+        return [cell for cell in chosen if not has_record(cell, results, **asked)]
+
+    if dry_run:
+        without = missing()
+        for cell in without:
+            typer.echo(f"missing: {cell}")
+        typer.echo(f"{len(chosen) - len(without)} of {len(chosen)} cells are recorded")
         return
     try:
+        if workers > 1:
+            whole = fill_with_workers(worker_command(sys.argv[1:]), workers, missing, typer.echo)
+            _require_all(chosen, missing(), whole)
+            return
         network = InceptionFeatures(weights=inception) if fid else None
         failed = fill(chosen, runs, results, root, device, network, progress, typer.echo, second)
     except KeyboardInterrupt:
         typer.echo("\nstopped; the same command goes on from the last whole epoch", err=True)
         raise typer.Exit(130) from None
     if failed:
+        raise RunError(f"{len(failed)} of {len(chosen)} {FAILED}; the others are recorded")
+
+
+def _require_all(cells: list, missing: list, whole: bool) -> None:
+    """Say how many cells are recorded; RunError where some are not or a worker failed."""
+    typer.echo(f"{len(cells) - len(missing)} of {len(cells)} cells are recorded")
+    for cell in missing:
+        typer.echo(f"missing: {cell}")
+    if missing or not whole:
         raise RunError(
-            f"{len(failed)} of {len(chosen)} cells failed, see above; the others are recorded"
+            f"{len(missing)} of {len(cells)} cells have no record, see above; the same command "
+            "goes on"
         )
 
 

@@ -2,12 +2,14 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 import torch
@@ -18,9 +20,15 @@ from glf_minimal.files import read_csv, read_json, read_tensors, write_json
 from glf_minimal.recipes.catalogue import get_recipe
 from glf_minimal.recipes.judge import evaluate_classifier
 from glf_minimal.recipes.run import train_recipe
-from glf_minimal.reproduction import EXPERIMENTS, is_recorded, make_cells, reproduce
+from glf_minimal.reproduction import EXPERIMENTS, is_recorded, make_cells, reproduce, workers
 from glf_minimal.reproduction.cells import Experiment, Row
 from glf_minimal.reproduction.measuring import GROUPS_OF_METRICS
+from glf_minimal.reproduction.workers import (
+    THREADS,
+    fill_with_workers,
+    run_workers,
+    share_of_threads,
+)
 from glf_minimal.training import loop as training
 from glf_minimal.training.folder import checkpoint_epoch
 
@@ -418,3 +426,115 @@ def test_a_divergence_is_a_result(fill):
     _, lines, epochs = fill([cell])
     assert epochs == 0
     assert lines[0].endswith(": recorded")
+
+
+LENT = Experiment(
+    "lent",
+    "two rows on one auto-encoder",
+    {
+        "digits": (
+            Row("flow", "a flow", "flowae-slides-mnist", {"data.name": "digits"}, FEW, lender="ae"),
+            Row("ae", "GLF", "glf-slides-mnist", {"data.name": "digits"}, FEW),
+        )
+    },
+    seeds=1,
+)
+
+
+def test_an_auto_encoder_that_another_trains_is_waited_for(fill):
+    """The cell that needs it comes after all others, and then waits."""
+    chosen = make_cells(LENT, reduced={"train.epochs": 2})
+    lender = chosen[1].run(Path("runs"))
+    Path("runs").mkdir()
+    held = Event()
+
+    def hold():
+        with FileLock(f"runs/.{lender.name}.lock"):
+            held.set()
+            time.sleep(1.5)
+
+    Thread(target=hold).start()
+    held.wait()
+    failed, lines, _ = fill(chosen)
+    assert not failed
+    assert lines[-1] == "2 recorded now"
+    assert all(cell.path(Path("data/results")).exists() for cell in chosen)
+    assert (
+        read_json(chosen[0].record(Path("data/results")))["lender"]["recipe"] == "glf-slides-mnist"
+    )
+
+
+def workers_of(script, tmp_path, *arguments):
+    command = [sys.executable, "-W", "ignore", "-c", script, "reproduce", "trial", *arguments]
+    return [*map(str, command), "--device", "cpu", "--no-progress"]
+
+
+def test_workers_share_a_table(tmp_path, data_root, monkeypatch):
+    """Each cell is trained by one of them; the lines say by which."""
+    monkeypatch.chdir(tmp_path)
+    command = workers_of(SCRIPT, tmp_path, "--root", data_root, "--set", "train.epochs=2")
+    lines = []
+    assert run_workers(command, 2, lines.append) == [0, 0]
+    records = sorted(Path("data/results").rglob("*.json"))
+    assert [path.parent.name for path in records] == ["a", "b"]
+    trained = [line for line in lines if "runs/glf-digits" in line]
+    assert len(trained) == 2
+    assert all(re.match(r"worker [12]: \[[12]/2\] trial digits [ab] seed 0: ", x) for x in lines)
+    assert run_workers(command, 2, lines.append) == [0, 0]
+    assert len(lines) == 4  # two for each cell, and nothing new
+
+
+def test_a_worker_that_fails_is_told_of(tmp_path, data_root, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    Path("runs/glf-digits-epochs-2").write_text("in the way")
+    command = workers_of(SCRIPT, tmp_path, "--root", data_root, "--set", "train.epochs=2")
+    lines = []
+    assert not fill_with_workers(command, 2, lambda: ["a"], lines.append)
+    assert any("trial digits a seed 0: failed: " in line for line in lines)
+    assert len(list(Path("data/results").rglob("*.json"))) == 1
+
+
+def test_stopped_workers_leave_no_process(tmp_path, monkeypatch):
+    """Ctrl-C comes to the parent while both are at work."""
+    monkeypatch.chdir(tmp_path)
+    script = "import os, time; print('[1/1]', os.getpid(), flush=True); time.sleep(60)"
+    pids = []
+
+    def stop(line):
+        pids.append(int(line.split()[-1]))
+        if len(pids) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_workers([sys.executable, "-c", script], 2, stop)
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_cores_are_shared(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    for name in THREADS:
+        monkeypatch.delenv(name, raising=False)
+    assert set(share_of_threads(3).values()) == {"2"}
+    assert set(share_of_threads(20).values()) == {"1"}
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")  # the user's own
+    assert share_of_threads(3)["OMP_NUM_THREADS"] == "5"
+
+
+@pytest.mark.parametrize("given", [["--workers", "2"], ["--workers=2"]])
+def test_the_command_line_checks_what_workers_have_done(glf, given, tmp_path, monkeypatch):
+    monkeypatch.setitem(EXPERIMENTS, "trial", TRIAL)
+    monkeypatch.chdir(tmp_path)
+    started = []
+    monkeypatch.setattr(workers, "run_workers", lambda c, n, _: started.append((c, n)) or n * [0])
+    code, out, err = glf("reproduce", "trial", "--rows", "glf", "--seeds", 1, *given)
+    kept = ["reproduce", "trial", "--rows", "glf", "--seeds", "1", "--no-progress"]
+    assert [(command[3:], n) for command, n in started] == [(kept, 2), (kept, 1)]
+    assert code == 1
+    assert out.splitlines() == [
+        "0 of 1 cells are recorded",
+        "missing: trial digits glf seed 0",
+    ]
+    assert "1 of 1 cells have no record" in err

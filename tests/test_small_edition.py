@@ -77,7 +77,9 @@ def test_a_row_waits_for_its_sweep(tried, tmp_path):
 
 def test_a_tuned_row_has_the_chosen_settings_and_a_run_of_its_own(tried, tmp_path):
     results = tried("vae-flow-prior", [7.0, 2.0, 3.0])
-    cells = make_cells(TABLE_1_SMALL, ["mnist"], ["vae-flow-prior", "vae-flow-prior-tuned"], seeds=1)
+    cells = make_cells(
+        TABLE_1_SMALL, ["mnist"], ["vae-flow-prior", "vae-flow-prior-tuned"], seeds=1
+    )
     plain, tuned = (tuned_cell(cell, results) for cell in cells)
     assert (plain.recipe.model["beta"], tuned.recipe.model["beta"]) == (1.0, 10.0)
     assert plain.run(tmp_path) != tuned.run(tmp_path)

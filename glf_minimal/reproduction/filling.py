@@ -33,6 +33,7 @@ from glf_minimal.training.settings import pick_device
 RECORDED = "recorded"
 LARGER = "recorded, with a larger run; --results gives this one a place of its own"
 BUSY = "being worked on by another process"
+FAILED = "cells failed, see above"  # of the command's last line
 
 
 def is_recorded(cell: Cell, results: Path, fid: bool = False, squeezenet: bool = False) -> bool:
