@@ -188,5 +188,16 @@ def peak_mib() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 1024
 
 
+def made_with(content: dict) -> str:
+    """One line on a result: on what it was measured, and with which versions."""
+    facts = content["made_with"]
+    commit = facts["commit"][:12]
+    if facts["commit"].endswith("+"):  # files differed from it
+        commit += "+"
+    names = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    turns = f"; {content['repeats']} repeats" if "repeats" in content else ""
+    return f"{facts['hardware']}{turns}. Commit {commit}; {names}."
+
+
 if __name__ == "__main__":
     main()

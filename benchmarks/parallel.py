@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.compare import made_with
 from glf_minimal.files import read_csv
 
 BATCH, EPOCHS, IMAGES = 256, 3, 4_864  # an epoch drops the digits that do not fill a batch
@@ -90,8 +91,6 @@ def measure_ways(repeats: int, device: str) -> dict:
 
 def table(content: dict) -> str:
     """The rows as Markdown, and what they were measured on."""
-    from benchmarks.report import made_with
-
     lines = ["| | images/s, all trainings together | ratio (range) |", "| --- | ---: | ---: |"]
     for row in content["rows"]:
         low, high = row["ratio_range"]

@@ -25,8 +25,8 @@ import torch
 import typer
 from torch import Tensor, nn
 
+from benchmarks.compare import made_with
 from benchmarks.quality_points import DONE, Protocol
-from benchmarks.report import made_with
 from glf_minimal.data import ImageDataset, load_dataset
 from glf_minimal.evaluation.classifier import load_classifier
 from glf_minimal.evaluation.features import extract, image_batches

@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from benchmarks.compare import RESULTS, ROOT
+from benchmarks import parallel, quality
+from benchmarks.compare import RESULTS, ROOT, made_with
 
 OUT = ROOT / "book" / "measured"
 
@@ -40,17 +41,6 @@ def _markdown(rows: list[dict[str, str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def made_with(content: dict) -> str:
-    """One line: on what, and with which versions."""
-    facts = content["made_with"]
-    commit = facts["commit"][:12] + "+" * facts["commit"].endswith(
-        "+"
-    )  # + where files differed from it
-    names = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    turns = f"; {content['repeats']} repeats" if "repeats" in content else ""
-    return f"{facts['hardware']}{turns}. Commit {commit}; {names}."
-
-
 def table(path: Path) -> str:
     """All groups of one result, each with a bold line before it."""
     content = json.loads(path.read_text())
@@ -63,8 +53,6 @@ def table(path: Path) -> str:
 
 def write(results: Path = RESULTS, out: Path = OUT) -> list[Path]:
     """Write ``<name>.md`` for every result; give the paths."""
-    from benchmarks import parallel, quality
-
     own = {"quality": quality.table, "parallel": parallel.table}
     paths = []
     for path in sorted(results.glob("*.json")):
