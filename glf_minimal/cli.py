@@ -50,8 +50,9 @@ def recipes(
 
 
 def _parse_settings(assignments: list[str]) -> dict[str, object]:
-    """["model.beta=2", "train.schedule=cosine"] -> values read as JSON, or as text where they are
-    not JSON.
+    """["model.beta=2", "train.schedule=cosine"] -> {"model.beta": 2, "train.schedule": "cosine"}.
+
+    Values are read as JSON, or as text where they are not JSON.
     """
     settings = {}
     for assignment in assignments:

@@ -1,6 +1,4 @@
-"""Evaluation: one protocol and one set of metrics for every model, and the networks that judge
-samples.
-"""
+"""Evaluation: one protocol and one set of metrics for every model, and the judges of samples."""
 
 from glf_minimal.evaluation.classifier import Classifier, load_classifier
 from glf_minimal.evaluation.features import (

@@ -23,8 +23,9 @@ WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 
 
 class ResidualBlock(nn.Module):
-    """x -> relu(conv-bn-relu-conv-bn(x) + shortcut(x)); a stride of 2 halves the sides (He et al.
-    2016).
+    """x -> relu(conv-bn-relu-conv-bn(x) + shortcut(x)) (He et al. 2016).
+
+    A stride of 2 halves the sides.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int):
@@ -106,14 +107,13 @@ class Classifier(Trainable):
         self.head = nn.Linear(4 * width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [0, 1] -> features (N, 4 * width), what the last, linear layer
-        sees.
-        """
+        """Images (N, C, H, W) in [0, 1] -> features (N, 4 * width), before the linear layer."""
         return self.body(2 * x - 1)
 
     def losses(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy in nats per image (of attributes: summed over them), and the fraction that
-        is right.
+        """Cross-entropy in nats per image, and the fraction of labels that is right.
+
+        For attributes the cross-entropy is summed over them.
         """
         expected = (len(x), self.head.out_features) if self.attributes else (len(x),)
         if labels.shape != expected:
@@ -180,15 +180,17 @@ def cast(tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
 
 
 def save_classifier(classifier: Classifier, path: Path, facts: dict) -> None:
-    """Write the weights in half precision; ``facts`` (settings, accuracy, origin) go into the
-    file's header.
+    """Write the weights in half precision.
+
+    ``facts`` (settings, accuracy, origin) go into the header of the file.
     """
     write_tensors(path, cast(classifier.state_dict(), torch.float16), facts)
 
 
 def _weights_file(data: str) -> Path:
-    """``classifier_path``, where there is a file; binarized images have the classifier of the grey
-    ones.
+    """``classifier_path``, where there is a file; MetricError where there is none.
+
+    Binarized images have the classifier of the grey ones.
     """
     data = data.removesuffix(" (binary)")
     path = classifier_path(data)
@@ -197,9 +199,8 @@ def _weights_file(data: str) -> Path:
         known = ", ".join(file.stem.removeprefix("classifier-") for file in files) or "no data set"
         raise MetricError(
             f"there is no classifier for {data}, and so no FCD, only for {known}; take --fid or, "
-            "with labels, train "
-            "one ('glf train --recipe classifier-mnist --data …') and 'glf evaluate RUN "
-            "--install' it"
+            "with labels, train one ('glf train --recipe classifier-mnist --data …') and "
+            "'glf evaluate RUN --install' it"
         )
     return path
 
@@ -210,8 +211,7 @@ def classifier_digest(data: str) -> str:
 
 
 def load_classifier(data: str) -> tuple[Classifier, dict]:
-    """The classifier behind the FCD of a data set, in eval mode, and the facts in the header of its
-    file.
+    """The classifier behind the FCD of a data set, in eval mode, and the facts in its file.
 
     The facts also say, as "sha256", the digest of the file: other weights give other distances.
 

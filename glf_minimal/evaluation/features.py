@@ -1,6 +1,4 @@
-"""From images to feature vectors: FID's Inception network, a reader of picture folders, and the
-loop over both.
-"""
+"""From images to feature vectors: FID's Inception network and the loop over batches."""
 
 import http.client
 import importlib
@@ -32,8 +30,9 @@ def require(module: str, package: str) -> ModuleType:
 
 
 class InceptionFeatures(nn.Module):
-    """Features of the Inception network that defines FID (Heusel et al., arXiv:1706.08500), as
-    pytorch-fid has it.
+    """Features of the Inception network that defines FID, as pytorch-fid has it.
+
+    Source: Heusel et al., arXiv:1706.08500.
 
     Images (N, C, H, W), float in [0, 1], grey or RGB, of any size -> (N, dims) float32, averaged
     over the positions. Resizing to 299 x 299 and scaling are pytorch-fid's own. Always in eval
@@ -121,8 +120,9 @@ def as_uint8(images: Tensor) -> Tensor:
 
 
 def folder_batches(path: str | Path, batch_size: int = 50) -> Iterator[Tensor]:
-    """All pictures of a folder, without its sub-folders, by name: batches (B, 3, H, W), RGB,
-    float32 in [0, 1].
+    """All pictures of a folder, by name, as batches (B, 3, H, W), RGB, float32 in [0, 1].
+
+    Sub-folders are not read.
 
     Holds one batch at a time. DataError names a picture that cannot be read or differs in size from
     the first.
@@ -168,8 +168,9 @@ def image_batches(
 def extract(
     extractor: nn.Module, batches: Iterable[Tensor], device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Features (N, F), float32 on the CPU, of images that come in batches; holds one batch of
-    images at a time.
+    """Features (N, F), float32 on the CPU, of images that come in batches.
+
+    It holds one batch of images at a time.
 
     Args:
         extractor: any module, images (B, C, H, W) -> (B, F). It runs, and stays, on ``device`` and

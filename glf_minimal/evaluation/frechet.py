@@ -1,6 +1,4 @@
-"""The Fréchet distance between Gaussians, and between sets of feature vectors through their
-moments.
-"""
+"""The Fréchet distance between Gaussians, and between sets of feature vectors."""
 
 import warnings
 
@@ -15,8 +13,9 @@ class TooFewSamples(UserWarning):
 
 
 def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> float:
-    """Squared Fréchet (2-Wasserstein) distance between N(m1, C1) and N(m2, C2), the quantity that
-    FID reports.
+    """Squared Fréchet (2-Wasserstein) distance between two Gaussians, as FID reports it.
+
+    Between N(m1, C1) and N(m2, C2) it is
 
         d² = |m1 - m2|² + tr(C1 + C2 - 2 (C1^½ C2 C1^½)^½)
 
@@ -90,8 +89,7 @@ class Moments:
 
 
 def frechet_from_features(real: Tensor, generated: Tensor) -> float:
-    """``frechet_distance`` of the Gaussians with the moments of real (N, F) and generated (M, F)
-    features.
+    """``frechet_distance`` between the moments of two sets of features, (N, F) and (M, F).
 
     The estimate is biased upwards, by O(F / N) for the means and O(F² / N) for the covariances: two
     sets drawn from one N(0, I) are at about (F + F (F + 1) / 4) (1 / N + 1 / M), not at 0. So
@@ -103,8 +101,8 @@ def frechet_from_features(real: Tensor, generated: Tensor) -> float:
         if moments.n < (size := len(moments.mean)):
             warnings.warn(
                 f"{moments.n} {name} samples for {size} feature dimensions leave the covariance "
-                "singular and the "
-                f"Fréchet distance much too large; take at least {size}, better ten times as many",
+                f"singular and the Fréchet distance much too large; take at least {size}, better "
+                "ten times as many",
                 TooFewSamples,
                 stacklevel=2,
             )
@@ -114,8 +112,9 @@ def frechet_from_features(real: Tensor, generated: Tensor) -> float:
 def bootstrap_standard_error(
     real: Tensor, generated: Tensor, resamples: int = 20, seed: int = 0
 ) -> float:
-    """Standard error of ``frechet_from_features``: its spread over resamplings of the generated
-    set.
+    """Standard error of ``frechet_from_features`` over the draw of the generated images.
+
+    It is the spread of the distance over resamplings of the generated set.
 
     The real features (N, F) stay as they are: a reported FID refers to one fixed set of real
     images, and what would differ another time is the draw of the generated ones (M, F). Only the
@@ -142,8 +141,9 @@ def bootstrap_standard_error(
 
 
 def checked_features(features: Tensor, name: str = "features") -> Tensor:
-    """Features as float64 (N, F) on the CPU, or MetricError: of another shape, not finite, or too
-    large.
+    """Features as float64 (N, F) on the CPU.
+
+    Raises MetricError for features of another shape, that are not finite, or that are too large.
     """
     features = _float64(features, name)
     if features.ndim != 2 or not features.numel():
@@ -167,8 +167,10 @@ def _float64(tensor: Tensor, name: str) -> Tensor:
 
 
 def _root(covariance: Tensor) -> Tensor:
-    """A (F, r) with A A^T = C: eigenvectors times roots of the r eigenvalues that are more than
-    rounding errors.
+    """A root of a covariance C: A (F, r) with A A^T = C.
+
+    Its columns are eigenvectors times roots of their eigenvalues, of which the r that are more than
+    rounding errors count.
     """
     if (covariance - covariance.T).abs().max() > 1e-5 * covariance.abs().max():
         raise MetricError("a covariance is not symmetric; expected C = C^T, as Moments gives it")
@@ -178,8 +180,9 @@ def _root(covariance: Tensor) -> Tensor:
 
 
 def _distance(mean1: Tensor, root1: Tensor, mean2: Tensor, root2: Tensor) -> float:
-    """d² from roots A of the covariances: tr C = |A|², and A1^T A2 has the singular values of C1^½
-    C2^½.
+    """The squared distance d² from roots A of the covariances.
+
+    tr C = |A|², and A1^T A2 has the singular values of C1^½ C2^½.
     """
     traces = root1.square().sum() + root2.square().sum()
     distance = (

@@ -38,9 +38,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def generate(model: LatentModel, protocol: Protocol) -> Iterator[Tensor]:
-    """Batches of prepared samples, ``protocol.samples`` in all; the model's weights are left as
-    they were.
-    """
+    """Draw ``protocol.samples`` images, prepared, in batches; the model's weights stay."""
     # Train mode moves the running statistics of batch norm, so it gets a copy.
     model = copy.deepcopy(model).train() if protocol.train_mode else model.eval()
     generator = torch.Generator().manual_seed(protocol.seed)
@@ -52,8 +50,10 @@ def generate(model: LatentModel, protocol: Protocol) -> Iterator[Tensor]:
 
 
 def compare(real: Tensor, generated: Tensor, distance: str) -> dict[str, float]:
-    """All measures on features (N, F) and (M, F): the Fréchet distance, called ``distance``, KID,
-    precision, recall.
+    """All measures on features (N, F) and (M, F).
+
+    They are the Fréchet distance, called ``distance``, its standard error, KID, precision, recall,
+    density and coverage.
     """
     measures = {distance: frechet_from_features(real, generated)}
     measures[f"{distance}_se"] = bootstrap_standard_error(real, generated)

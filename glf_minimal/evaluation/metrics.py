@@ -1,6 +1,4 @@
-"""Numbers that say how good samples, latents and reconstructions are. ``evaluation.features``
-gives the features.
-"""
+"""Numbers that say how good samples, latents and reconstructions are."""
 
 import contextlib
 import io
@@ -35,8 +33,9 @@ def fid(
     batch_size: int = 50,
     device: torch.device | str = "cpu",
 ) -> float:
-    """Fréchet Inception Distance (Heusel et al., arXiv:1706.08500), as ``python -m pytorch_fid``
-    computes it.
+    """Fréchet Inception Distance, as ``python -m pytorch_fid`` computes it.
+
+    Source: Heusel et al., arXiv:1706.08500.
 
     It depends on how many images there are; see ``frechet_from_features``.
 
@@ -96,8 +95,9 @@ def _distance(
 def precision_recall(
     real_features: Tensor, generated_features: Tensor, k: int = 3
 ) -> dict[str, float]:
-    """Fidelity and diversity, by balls around feature vectors that reach to the k-th neighbour in
-    the same set.
+    """Fidelity and diversity of generated images, from nearest neighbours among features.
+
+    Each vector has a ball around it that reaches to its k-th neighbour in the same set.
 
     Precision: the share of generated vectors inside a ball of a real one; recall: the share of real
     vectors inside a ball of a generated one (Kynkäänniemi et al., arXiv:1904.06991). Density: in
@@ -130,8 +130,9 @@ def kernel_distance(
     subset_size: int = 1000,
     seed: int = 0,
 ) -> dict[str, float]:
-    """KID on Inception's features: MMD² with the kernel (x·y / F + 1)³ (Bińkowski et al.,
-    arXiv:1801.01401).
+    """KID: MMD² between two sets of features, with the kernel (x·y / F + 1)³.
+
+    It is defined on Inception's features (Bińkowski et al., arXiv:1801.01401).
 
     Unlike the Fréchet distance it is unbiased: around 0, below it too, for two sets from one
     distribution.
@@ -164,8 +165,7 @@ def kernel_distance(
 
 
 def gaussianity(eps: Tensor) -> dict[str, float]:
-    """How far vectors eps (N, D), such as latents sent forward through a flow, are from draws of
-    N(0, I).
+    """How far vectors eps (N, D) are from draws of N(0, I), such as latents after the flow.
 
     Returns:
         {"frechet_to_normal": ``frechet_distance`` of their moments from N(0, I); draws of N(0, I)
@@ -208,8 +208,9 @@ def bits_per_dim(nll_nats: float, dim: int) -> float:
 
 
 def reconstruction_errors(pairs: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
-    """Errors of reconstructions, from batches of (images, reconstructions), both (B, C, H, W) in
-    [0, 1].
+    """Errors of reconstructions.
+
+    Takes batches of (images, reconstructions), both (B, C, H, W) in [0, 1].
 
     Returns "mse_per_image", summed over pixels and channels and averaged over images as in
     ``losses.mse``; "rmse_per_pixel", in [0, 1]; "psnr" = -20 log10 of that, in dB, infinite for

@@ -1,4 +1,4 @@
-"""From settings to models: how a recipe is built and trained, and how a finished run is read back.
+"""From settings to models.
 
 A recipe has five groups of settings: the data set, the networks, the flow, the model and the
 training. Each is plain data that goes into a run's ``config.json``, so a run's folder says by
@@ -52,8 +52,9 @@ Builder = Callable[[dict[str, dict], Shape, dict], Trainable]
 def build_auto_encoder(
     settings: dict[str, dict], image_shape: Shape, outputs_per_latent: int = 1
 ) -> tuple[nn.Module, nn.Module]:
-    """Encoder and decoder of the settings; a VAE's encoder has 2 outputs per latent, mean and
-    log-variance.
+    """Encoder and decoder of the settings.
+
+    A VAE's encoder has 2 outputs per latent, mean and log-variance.
     """
     (encoder, decoder), arguments = _pick(NETWORKS, settings["networks"], "family", "networks")
     latent_dim = arguments.pop("latent_dim")
@@ -72,8 +73,9 @@ def build_flow(settings: dict[str, dict]) -> Flow:
 def builder(
     model: type[LatentModel], needs: str = "latent_dim", outputs_per_latent: int = 1
 ) -> Builder:
-    """How most models are put together: encoder, decoder and ``latent_dim`` or a ``flow``, then the
-    rest by name.
+    """How most models are put together, as a ``Builder``.
+
+    The model gets encoder, decoder and its ``latent_dim`` or a ``flow``, then the rest by name.
     """
 
     def build(settings: dict[str, dict], image_shape: Shape, arguments: dict) -> LatentModel:

@@ -1,5 +1,4 @@
-"""The recipes of the book: every system of the paper and its companions, in the networks of each
-source.
+"""The recipes of the book: every system of the paper and its companions.
 
 A recipe's name is "<system>-<data set>" with the paper's convolutional networks,
 "<system>-small-mnist" with the same at half width, "<system>-slides-mnist" with the slide deck's

@@ -70,9 +70,7 @@ def for_export(model: LatentModel) -> LatentModel:
 
 
 def _tensor(tensor: Tensor, dtype: str = "float16") -> dict:
-    """{"shape": …, "float16" or "float32": base64 of the numbers, little-endian, in row-major
-    order}.
-    """
+    """A tensor as {"shape": …, dtype: base64}: little-endian numbers in row-major order."""
     numbers = tensor.detach().numpy().astype({"float16": "<f2", "float32": "<f4"}[dtype])
     return {"shape": list(tensor.shape), dtype: base64.b64encode(numbers.tobytes()).decode()}
 

@@ -1,4 +1,4 @@
-"""What a recipe is: one experiment as plain data, and how its settings are changed."""
+"""What a recipe is: one training as plain data, and how its settings are changed."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ DATA_DEFAULTS = {"image_size": None, "binarize": False, "limit": None, "validati
 
 @dataclass(frozen=True)
 class Recipe:
-    """One experiment.
+    """One training, as plain data.
 
     Args:
         name: what ``glf train --recipe`` calls it.

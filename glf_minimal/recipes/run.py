@@ -63,8 +63,9 @@ def train_recipe(
     root: str | Path | None = None,
     lender: str | Path | None = None,
 ) -> History:
-    """Train a recipe into the folder ``out``, or go on with what lies there; see ``fit`` for the
-    files.
+    """Train a recipe into the folder ``out``, or go on with what lies there.
+
+    The folder gets the files that ``fit`` writes.
 
     Args:
         recipe: from ``get_recipe``, perhaps ``with_settings``.
@@ -137,8 +138,8 @@ def read_config(folder: Path) -> dict:
     if missing:
         raise RunError(
             f"{folder / CONFIG} has no settings for {', '.join(missing)}, so the model cannot be "
-            "built from it; build "
-            f"a model of your own in Python, and load {WEIGHTS} into it with load_state_dict"
+            "built from it; build a model of your own in Python, and load "
+            f"{WEIGHTS} into it with load_state_dict"
         )
     return config
 

@@ -1,6 +1,4 @@
-"""Rows, cells and what is asked of them: a row with a seed is a cell, one training and its
-measurement.
-"""
+"""Experiments, rows and cells. A cell is a row with a seed: one training and its measurement."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -158,8 +156,9 @@ def make_cells(
     seeds: int | None = None,
     reduced: dict | None = None,
 ) -> list[Cell]:
-    """All cells of an experiment, or of some of its data sets and rows; the first seed of every row
-    comes first.
+    """The cells of an experiment, the first seed of every row first.
+
+    ``data`` and ``rows`` choose some of its data sets and rows.
 
     Real images know no seed of a training, so their rows have one cell.
 

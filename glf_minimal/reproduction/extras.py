@@ -1,6 +1,4 @@
-"""Files that some figures need beside the record of a training: maps of latents, pictures of
-chosen noises, nearest neighbours.
-"""
+"""Files that some figures need beside the record of a training."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,8 +22,9 @@ Run = str | Path | FinishedRun  # a finished run, or its folder
 def write_latent_map(
     run: Run, path: Path, root: Path | None, device: str, images: int = 2000
 ) -> None:
-    """Map the latents of a run's first test images to the plane by t-SNE (perplexity 70, as in the
-    report).
+    """Map the latents of a run's first test images to the plane, by t-SNE.
+
+    The perplexity is 70, as in the report.
 
     Writes a CSV file with the columns x, y and label, one row per image.
     """

@@ -1,6 +1,4 @@
-"""What is to be reproduced, as data: each experiment's rows on each data set, with recipe, changes
-and protocol.
-"""
+"""What is to be reproduced, as data: the rows of each experiment on each data set."""
 
 from dataclasses import replace
 

@@ -117,8 +117,9 @@ class RecordedRow:
 
     @property
     def clock(self) -> str:
-        """Which of the times of its trainings to compare: that of the CPU where they ran on one, as
-        it may have done other work, too. "" where none compares.
+        """Which times of its trainings to compare; "" where none compare.
+
+        On a CPU these are the seconds that its cores worked, as it may have done other work, too.
         """
         clock = {"CPU": "cpu_seconds", "GPU": "seconds"}.get(self.hardware, "")
         whole = (
@@ -139,8 +140,9 @@ class RecordedRow:
 
     @property
     def extent(self) -> str:
-        """How much was run: "15 epochs, 3 seeds, CPU"; a run with less than the row's settings is
-        called reduced.
+        """How much was run: "15 epochs, 3 seeds, CPU".
+
+        A run with less than the row's settings is called reduced.
         """
         if not self.records:
             return NOT_RUN
@@ -235,8 +237,9 @@ def common_seeds(rows: Iterable[RecordedRow]) -> set[int]:
 
 
 def first_at(level: float, curves: list[list[dict]], what: str = "epoch") -> float | None:
-    """When the FCD of learning curves first came down to a level, the mean; None where not all of
-    them did.
+    """When the FCD of learning curves first came down to a level: the mean over the curves.
+
+    None where not all of them did.
 
     A straight line between the points of a curve says when: else it would be decided by where the
     snapshots of each model happen to lie. The first point has none before it and counts from where
@@ -257,8 +260,7 @@ def _first_at(level: float, curve: list[dict], what: str) -> float | None:
 
 
 def nearest_distances(results: str | Path, data: str) -> dict[str, list[float]]:
-    """Distances to the nearest training image that lie beside GLF's first record in Table 1: by
-    kind of image.
+    """Distances to the nearest training image, of GLF's first record in Table 1, by kind of image.
 
     Empty where it has none.
     """

@@ -1,5 +1,7 @@
-"""The small edition of Table 1, as data: every row on every data set with half-width networks, and
-the sweeps on held-out training images that choose each baseline's own settings.
+"""The small edition of Table 1, as data.
+
+It has every row on every data set, with half-width networks, and the sweeps on held-out training
+images that choose each baseline's own settings.
 """
 
 from glf_minimal.recipes.catalogue import PAPER_DATA, SMALL_EPOCHS
@@ -47,9 +49,7 @@ SWEEPS: dict[str, tuple[str, tuple[dict, ...]]] = {
 
 
 def own_settings(data: str) -> dict:
-    """What a small recipe is changed by on a data set: the length of the full table's latents, and
-    how many faces there are.
-    """
+    """The settings that a data set changes: the full table's latents, the number of faces."""
     if data == "mnist":
         return {"networks.latent_dim": PAPER_DATA["mnist"][0]}
     if data == "celeba":

@@ -119,8 +119,9 @@ class TrainConfig:
                 raise RecipeError(f"{name}: expected one of {known}, got {getattr(self, name)!r}")
 
     def lr_factor(self, epoch: int, progress: float) -> float:
-        """What the schedule multiplies the rate by, ``progress`` in [0, 1) into a stage, in its
-        ``epoch``.
+        """What the schedule multiplies the rate by, in epoch ``epoch`` of a stage.
+
+        ``progress`` in [0, 1) says how far the stage has come.
         """
         if self.schedule == "cosine":
             return 0.5 * (1 + math.cos(math.pi * progress))
@@ -145,8 +146,9 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def uses_bf16(precision: str, device: torch.device) -> bool:
-    """Whether to train under bf16 autocast. Without bf16 instructions a CPU is many times slower
-    with it.
+    """Whether to train under bf16 autocast.
+
+    Without bf16 instructions a CPU is many times slower with it.
     """
     if precision != "auto":
         return precision == "bf16"
