@@ -55,6 +55,14 @@ def test_public_names_are_documented():
         assert getattr(glf_minimal, name).__doc__, name
 
 
+def test_editors_see_the_public_names():
+    """What the package imports for type checkers is what it gives at run time."""
+    tree = ast.parse((ROOT / "glf_minimal" / "__init__.py").read_text())
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    names = [alias.name for node in block.body for alias in node.names]
+    assert sorted(names) == sorted(glf_minimal.__all__)
+
+
 def lines_of_code(path):
     """Lines with code on them; not comments, docstrings and blank lines."""
     source = path.read_text()
