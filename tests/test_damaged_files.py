@@ -13,6 +13,7 @@ from training_helpers import Interrupted, assert_equal_weights, quick, stop_trai
 from glf_minimal import RunError, fit
 from glf_minimal.evaluation.classifier import WEIGHTS_FOLDER, load_classifier
 from glf_minimal.files import (
+    flatten,
     read_csv,
     read_pretrained,
     read_tensors,
@@ -30,7 +31,6 @@ from glf_minimal.training.folder import (
     HISTORY,
     WEIGHTS,
     Run,
-    _flatten,
     claim_folder,
 )
 
@@ -147,8 +147,8 @@ def test_settings(copy, run, seeds):
             assert_equal_weights(loaded[0].state_dict(), model.state_dict())
         before = (copy / CONFIG).read_bytes()
         if load_or_sentence(lambda: claim_folder(copy, config) or True, str(copy)):
-            same = _flatten(json.loads(before))
-            wanted = _flatten(config)
+            same = flatten(json.loads(before))
+            wanted = flatten(config)
             assert not [
                 n for n in wanted if not n.startswith(FREE_SETTINGS) and same.get(n) != wanted[n]
             ]

@@ -1,15 +1,14 @@
 """Evaluating a model: one protocol, one set of metrics for all of them."""
 
-import copy
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from glf_minimal.data import ImageDataset
-from glf_minimal.errors import MetricError
+from glf_minimal.errors import MetricError, real_number, whole_number
 from glf_minimal.evaluation.classifier import load_classifier
 from glf_minimal.evaluation.features import InceptionFeatures, as_uint8, extract
 from glf_minimal.evaluation.frechet import bootstrap_standard_error, frechet_from_features
@@ -21,7 +20,7 @@ from glf_minimal.evaluation.metrics import (
     reconstruction_errors,
 )
 from glf_minimal.flows import Flow
-from glf_minimal.models.base import LatentModel
+from glf_minimal.models.base import LatentModel, image_dtype, unwrapped
 from glf_minimal.models.priors import StandardNormal
 
 FEWEST = 5  # images on either side: precision and recall look at the third neighbour
@@ -57,11 +56,13 @@ class Protocol:
     batch_size: int = 500
 
     def __post_init__(self):
-        for name, smallest in {"samples": FEWEST, "batch_size": 2}.items():
-            if getattr(self, name) < smallest:
-                raise MetricError(
-                    f"{name}: expected at least {smallest}, got {getattr(self, name)}"
-                )
+        checked = {
+            name: whole_number(name, getattr(self, name), least, MetricError)
+            for name, least in {"samples": FEWEST, "batch_size": 2, "seed": 0}.items()
+        }
+        checked["temperature"] = real_number("temperature", self.temperature, error=MetricError)
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)  # the dataclass is frozen
 
     def prepare(self, images: Tensor) -> Tensor:
         """Do to generated images (N, C, H, W) what the protocol says is done before they are looked
@@ -83,17 +84,30 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _train_mode(model: nn.Module) -> Iterator[None]:
+    """Train mode while the block lasts; then eval mode, and statistics as they were before."""
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    model.train()
+    try:
+        yield
+    finally:
+        model.eval()
+        for name, buffer in model.named_buffers():
+            buffer.copy_(buffers[name])
+
+
 def generate(model: LatentModel, protocol: Protocol) -> Iterator[Tensor]:
     """Batches of prepared samples, ``protocol.samples`` in all; the model's weights are left as
     they were.
     """
-    # Train mode moves the running statistics of batch norm, so it gets a copy.
-    model = copy.deepcopy(model).train() if protocol.train_mode else model.eval()
+    model = unwrapped(model).eval()
     generator = torch.Generator().manual_seed(protocol.seed)
     for start in range(0, protocol.samples, protocol.batch_size):
         # Batches are drawn whole, the last one too, so that in train mode all samples have equally
         # many companions.
-        images = model.sample(protocol.batch_size, protocol.temperature, generator)
+        with _train_mode(model) if protocol.train_mode else nullcontext():
+            images = model.sample(protocol.batch_size, protocol.temperature, generator)
         yield protocol.prepare(images[: protocol.samples - start])
 
 
@@ -134,10 +148,8 @@ def latent_measures(
 def _batches(
     data: ImageDataset, places: Tensor, protocol: Protocol, model: LatentModel
 ) -> Iterator[Tensor]:
-    like = next(model.parameters())
-    return (
-        data.batch(index).to(like.device, like.dtype) for index in places.split(protocol.batch_size)
-    )
+    device, dtype = next(model.parameters()).device, image_dtype(model)
+    return (data.batch(index).to(device, dtype) for index in places.split(protocol.batch_size))
 
 
 @torch.no_grad()
@@ -153,6 +165,7 @@ def learning_curve(
 
     Yields {"fcd", "mse_per_image"}, computed as ``evaluate`` does.
     """
+    model = unwrapped(model)
     device, everything = next(model.parameters()).device, torch.arange(len(reference))
     reference = reference.binarized() if protocol.binarize else reference
     real = extract(classifier, _batches(reference, everything, protocol, model), device)
@@ -202,7 +215,7 @@ def evaluate(
         MetricError: too few images to compare, or features or latents that are not finite numbers.
         DivergenceError: samples that are not.
     """
-    model.eval()
+    model = unwrapped(model).eval()
     device = next(model.parameters()).device
     reference, real = (
         d if d is None or isinstance(d, ImageDataset) else ImageDataset(d)

@@ -41,7 +41,12 @@ def load_data(settings: dict, split: str, root: str | Path | None = None) -> Ima
     return data.binarized() if settings.get("binarize") else data
 
 
-def train_recipe(recipe: Recipe, out: str | Path, root: str | Path | None = None) -> History:
+def train_recipe(
+    recipe: Recipe,
+    out: str | Path,
+    root: str | Path | None = None,
+    start: str | Path | None = None,
+) -> History:
     """Train a recipe into the folder ``out``, or go on with what lies there; see ``fit`` for the
     files.
 
@@ -49,9 +54,10 @@ def train_recipe(recipe: Recipe, out: str | Path, root: str | Path | None = None
         recipe: from ``get_recipe``, perhaps ``with_settings``.
         out: the run's folder.
         root: where the data is cached.
+        start: another run, whose weights to begin with; see ``fit``.
 
     Raises:
-        RunError: ``out`` holds a run with other settings.
+        RunError: ``out`` holds a run with other settings, or ``start`` one of another model.
     """
     settings = recipe.settings()
     config = TrainConfig(**settings["train"])
@@ -63,7 +69,7 @@ def train_recipe(recipe: Recipe, out: str | Path, root: str | Path | None = None
             "that"
         )
     try:
-        return fit(model, data, config, out, {"recipe": recipe.name, **settings})
+        return fit(model, data, config, out, {"recipe": recipe.name, **settings}, start)
     except GLFError:
         raise
     except ValueError as error:  # parts, losses and images that do not fit each other
@@ -92,12 +98,15 @@ def train_command(config: dict) -> str | None:
         f"{group}.{key}": value for (group, key), value in own.items() if value != known[group, key]
     }
     sets = [f"{name}={value}" for name, value in changed.items() if name not in NOT_IN_COMMANDS]
-    start = (
-        ["torchrun", f"--nproc_per_node={processes}", "-m", "glf_minimal"] if processes else ["glf"]
-    )
-    return shlex.join(
-        [*start, "train", "--recipe", recipe.name, *(part for s in sets for part in ("--set", s))]
-    )
+    command = ["glf"]
+    if processes:
+        command = ["torchrun", f"--nproc_per_node={processes}", "-m", "glf_minimal"]
+    command += ["train", "--recipe", recipe.name]
+    for setting in sets:
+        command += ["--set", setting]
+    if "start" in config:
+        command += ["--start", config["start"]["path"]]
+    return shlex.join(command)
 
 
 def read_config(folder: Path) -> dict:

@@ -136,6 +136,7 @@ def _what_was_trained(folder: Path, config: dict, history: History, options: lis
                 if name not in ("seconds", "cpu_seconds", "lr")
             },
             "data_sha256": config["data_sha256"],
+            **({"start": config["start"]} if "start" in config else {}),
             **config.get("made_with", {}),
         },
     }

@@ -1,6 +1,7 @@
 """The folder of a run: what a training writes there, and how a stopped one is taken up again.
 
-config.json             every setting, the digest of the data, the versions; written first
+config.json             every setting, digests of the data, of the model and of the weights that it
+                        started from, the versions; written first
 history.csv             one row an epoch
 samples.png             64 samples, always from the same noise (of models that can generate)
 checkpoint.safetensors  weights, optimizer state and history, while the training lasts
@@ -11,6 +12,7 @@ snapshots/epoch-*       weights of some epochs along the way, if ``train.snapsho
 import json
 import time
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -18,8 +20,10 @@ from torch import Tensor
 
 from glf_minimal.errors import RunError
 from glf_minimal.files import (
+    flatten,
     load_weights,
     make_folder,
+    plain_state,
     read_json,
     read_tensors,
     write_csv,
@@ -28,6 +32,7 @@ from glf_minimal.files import (
 )
 from glf_minimal.models.base import LatentModel, Trainable
 from glf_minimal.pictures import save_grid
+from glf_minimal.training.fingerprint import changes
 
 CONFIG, HISTORY, SAMPLES = "config.json", "history.csv", "samples.png"
 CHECKPOINT, WEIGHTS, SNAPSHOTS = "checkpoint.safetensors", "model.safetensors", "snapshots"
@@ -39,6 +44,8 @@ FREE_SETTINGS = (
     "train.checkpoint_seconds",
     "train.snapshots",
     "made_with",
+    "start.path",
+    "fingerprint.python",
 )
 
 History = list[dict[str, float | int | str]]
@@ -73,7 +80,7 @@ class Run:
         place.
         """
         self.model.eval()
-        metadata, weights = {"history": self.history}, self.model.state_dict()
+        metadata, weights = {"history": self.history}, plain_state(self.model)
         tensors = {f"model/{name}": value for name, value in weights.items()}
         tensors |= {f"optimizer/{name}": value for name, value in optimizers.items()}
         write_tensors(
@@ -94,7 +101,7 @@ class Run:
         """Keep the weights of this epoch."""
         make_folder(self.out / SNAPSHOTS, parents=False)  # a run's folder that is gone stays so
         path = self.out / SNAPSHOTS / f"epoch-{self.epoch:04d}.safetensors"
-        write_tensors(path, self.model.state_dict(), {"history": self.history})
+        write_tensors(path, plain_state(self.model), {"history": self.history})
 
     def resume(self) -> dict[str, Tensor]:
         """Go back to the finished weights or to the checkpoint, if any; give what ``save`` got as
@@ -136,6 +143,25 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def read_start(start: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The weights that a training starts from, and {"path", "sha256"} of the file that they are in.
+
+    ``start`` is a run's folder, whose finished weights are taken or else its checkpoint's, or one
+    such file; RunError where there is none.
+    """
+    path = Path(start)
+    if path.is_dir():
+        files = [path / name for name in (WEIGHTS, CHECKPOINT) if (path / name).exists()]
+        if not files:
+            raise RunError(
+                f"start: {path} has neither {WEIGHTS} nor {CHECKPOINT}; give the folder of a run"
+            )
+        path = files[0]
+    tensors, _ = read_tensors(path)
+    digest = sha256(path.read_bytes()).hexdigest()
+    return _under("model/", tensors) or tensors, {"path": str(path), "sha256": digest}
+
+
 def checkpoint_epoch(out: Path) -> int:
     """Epochs done in the checkpoint of a run's folder; 0 where there is none."""
     path = out / CHECKPOINT
@@ -154,17 +180,27 @@ def claim_folder(out: Path, settings: dict) -> None:
         write_json(out / CONFIG, settings)
         return
     # Compared as JSON has it: tuples are lists there.
-    config = read_json(out / CONFIG)
-    old, new = _flatten(config), _flatten(json.loads(json.dumps(settings)))
+    config, settings = read_json(out / CONFIG), json.loads(json.dumps(settings))
+    old, new = flatten(config), flatten(settings)
     names = [n for n in old | new if not n.startswith(FREE_SETTINGS) and old.get(n) != new.get(n)]
+    names = [name for name in names if name.partition(".")[0] != "fingerprint"]
     if names:
-        changes = "; ".join(
+        told = "; ".join(
             f"{name} was {old.get(name)!r}, now {new.get(name)!r}" for name in names[:4]
         )
         raise RunError(
-            f"{out} holds a training with other settings ({changes}); give another folder or "
-            "delete this one"
+            f"{out} holds a training with other settings ({told}); give another folder, which with "
+            f"start={str(out)!r} (glf train: --start {out}) begins with the weights of this one, "
+            "or delete this one"
         )
+    # Folders of older versions have no fingerprint.
+    if "fingerprint" in config and "fingerprint" in settings:
+        changed = changes(config["fingerprint"], settings["fingerprint"])
+        if changed:
+            raise RunError(
+                f"{out} holds a training of another model ({', '.join(changed[:4])} changed); "
+                "build the model as it was, give another folder, or delete this one"
+            )
     made, now = config.get("made_with", {}), settings.get("made_with", {})
     elsewhere = {
         name: now.get(name) for name in ("hardware", "precision") if now.get(name) != made.get(name)
@@ -175,15 +211,3 @@ def claim_folder(out: Path, settings: dict) -> None:
             {"hardware": now.get("hardware")} | elsewhere,
         ]
         write_json(out / CONFIG, config | {"made_with": made})
-
-
-def _flatten(content: dict, prefix: str = "") -> dict[str, object]:
-    """{"a": {"b": 1}} -> {"a.b": 1}; an empty dictionary leaves nothing."""
-    flat = {}
-    for name, value in content.items():
-        flat |= (
-            _flatten(value, f"{prefix}{name}.")
-            if isinstance(value, dict)
-            else {prefix + name: value}
-        )
-    return flat
