@@ -140,6 +140,6 @@ def _instructions(code: CodeType, doc: str | None = None) -> str:
             constants.append(_instructions(constant))
         elif isinstance(constant, frozenset):  # whose order differs from process to process
             constants.append(str(sorted(map(repr, constant))))
-        elif doc is None or constant != doc:
-            constants.append(repr(constant))
+        else:
+            constants.append(repr(None if constant == doc else constant))
     return f"{code.co_code.hex()} {code.co_names} {constants}"
