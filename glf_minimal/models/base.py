@@ -190,7 +190,8 @@ class LatentModel(Trainable):
     def _encoder_output(self, x: Tensor, per_latent: int) -> Tensor:
         """The encoder's numbers (N, per_latent * D): a VAE's has two per latent."""
         z, width = self._call("encoder", x), per_latent * self.latent_dim
-        if z.shape != (len(x), width):
+        # Not len(x), which would fix the size of the batch in torch.export.
+        if z.ndim != 2 or z.shape[0] != x.shape[0] or z.shape[1] != width:
             wanted = "latent_dim" if per_latent == 1 else f"{per_latent} * latent_dim"
             raise ValueError(
                 f"encoder: expected latents of shape {(len(x), width)} for {len(x)} images, "
