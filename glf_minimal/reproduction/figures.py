@@ -12,6 +12,7 @@ from glf_minimal.reproduction import plan
 from glf_minimal.reproduction.cells import Experiment
 from glf_minimal.reproduction.diagrams import model_diagram
 from glf_minimal.reproduction.recorded import nearest_distances, read_rows
+from glf_minimal.reproduction.small_tables import SMALL_FIGURES
 
 
 def samples(results: str | Path, experiment: Experiment, sets: tuple[str, ...]):
@@ -282,6 +283,7 @@ FIGURES: dict[str, Callable] = {
         f"convergence-{data}": lambda results, data=data: convergence(results, data)
         for data in plan.CONVERGENCE.rows
     },
+    **SMALL_FIGURES,
     "ablations": ablations,
     "figure-1": lambda results: model_diagram(),
     "figure-2": lambda results: samples(results, plan.FIGURE_2, tuple(plan.FIGURE_2.rows)),

@@ -20,12 +20,15 @@ from glf_minimal.evaluation.classifier import (
 )
 from glf_minimal.evaluation.evaluate import Protocol, evaluate, learning_curve
 from glf_minimal.evaluation.features import InceptionFeatures
+from glf_minimal.evaluation.squeezenet import SqueezeNetFeatures
 from glf_minimal.files import atomic, make_folder, read_csv, read_json, read_tensors, write_json
 from glf_minimal.models import LatentModel
 from glf_minimal.provenance import git_commit, hardware, versions
 from glf_minimal.recipes.recipe import GROUPS
 from glf_minimal.recipes.run import load_data, load_run, read_config, train_command
 from glf_minimal.training.folder import HISTORY, SAMPLES, SNAPSHOTS, WEIGHTS, History
+
+GROUPS_OF_METRICS = ("classifier", "inception", "squeezenet", "reconstruction", "latents")
 
 
 def commands(folder: Path, config: dict, evaluate_options: list[str]) -> list[str]:
@@ -37,9 +40,17 @@ def commands(folder: Path, config: dict, evaluate_options: list[str]) -> list[st
         return []
     absolute, here = folder.resolve(), Path.cwd()
     out = absolute.relative_to(here) if here in absolute.parents else Path("runs", absolute.name)
+    before = []
+    if "lender" in config:
+        lender_command = train_command(config["lender"] | config["lender"]["settings"])
+        if lender_command is None:
+            return []
+        lender_out = out.with_name(f"{out.name}-auto-encoder")
+        before = [f"{lender_command} {shlex.join(['--out', str(lender_out)])}"]
+        train += " " + shlex.join(["--auto-encoder", str(lender_out)])
     if out != Path("runs", config["recipe"]):  # which is the default
         train += " " + shlex.join(["--out", str(out)])
-    return [train, shlex.join(["glf", "evaluate", str(out), *evaluate_options])]
+    return [*before, train, shlex.join(["glf", "evaluate", str(out), *evaluate_options])]
 
 
 def protocol_options(protocol: Protocol) -> list[str]:
@@ -64,6 +75,7 @@ def evaluate_run(
     device: torch.device | str = "cpu",
     inception: InceptionFeatures | None = None,
     real: bool = False,
+    squeezenet: SqueezeNetFeatures | None = None,
 ) -> dict:
     """Evaluate a finished run (with ``real``, training images in place of samples); gives the
     content of a record.
@@ -82,8 +94,9 @@ def evaluate_run(
     grey = config["data"] | {"binarize": False}  # the protocol says whether to round
     protocol = replace(protocol, binarize=config["data"].get("binarize", False))
     reference = load_data(grey, protocol.reference, root)
+    training_images = load_data(grey, "train", root) if real else None
     measures = evaluate(
-        model, reference, protocol, inception, real=load_data(grey, "train", root) if real else None
+        model, reference, protocol, inception, real=training_images, squeezenet=squeezenet
     )
     flags = {"--real": real, "--fid": inception is not None}
     options = [*protocol_options(protocol), *(flag for flag, is_set in flags.items() if is_set)]
@@ -106,6 +119,7 @@ def evaluate_run(
         "protocol": asdict(protocol)
         | {"samples_are": "real training images" if real else "generated"},
         "classifier": facts,
+        **({"squeezenet": squeezenet.protocol} if squeezenet else {}),
         "parameters": sum(p.numel() for p in model.parameters()),
         "evaluation": {
             "seconds": round(time.perf_counter() - started, 1),
@@ -127,6 +141,7 @@ def _what_was_trained(folder: Path, config: dict, history: History, options: lis
         "commands": commands(folder, config, options),
         "settings": {group: config[group] for group in GROUPS},
         "built": config["built"],
+        **({"lender": config["lender"]} if "lender" in config else {}),
         "training": {
             "epochs": len(history),
             **_times(history),
@@ -156,7 +171,7 @@ def diverged_run(folder: Path, protocol: Protocol, error: str) -> dict:
     history = read_csv(folder / HISTORY) if (folder / HISTORY).exists() else []
     what = f"diverged: {error.partition(';')[0]}"
     return _what_was_trained(folder, config, history, protocol_options(protocol)) | {
-        "metrics": dict.fromkeys(("classifier", "inception", "reconstruction", "latents"), what),
+        "metrics": dict.fromkeys(GROUPS_OF_METRICS, what),
         "protocol": asdict(protocol) | {"samples_are": "none"},
     }
 

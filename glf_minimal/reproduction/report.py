@@ -8,12 +8,14 @@ from glf_minimal.files import atomic, make_folder
 from glf_minimal.reproduction import tables
 from glf_minimal.reproduction.claims import claims, evidence
 from glf_minimal.reproduction.figures import FIGURES, draw
+from glf_minimal.reproduction.small_tables import SMALL_TABLES
 from glf_minimal.reproduction.tables import Table, Text
 
 TABLES: dict[str, Callable[[str | Path], Table | Text]] = {
     "claims": claims,
     "claims-evidence": evidence,
     **tables.TABLES,
+    **SMALL_TABLES,
 }
 
 

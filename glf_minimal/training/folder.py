@@ -130,6 +130,11 @@ class Run:
             self._remove_checkpoint()
         return optimizers
 
+    def say_that_it_was_finished(self) -> None:
+        """Print that weights were loaded and nothing was trained."""
+        if self.out:
+            print(f"{self.out} holds this training, finished: loaded, nothing was trained")
+
     def _remove_checkpoint(self) -> None:
         with suppress(OSError):  # beside the weights it is in nobody's way
             (self.out / CHECKPOINT).unlink()

@@ -205,7 +205,7 @@ def fit(
             data = data.to(device)
             ends = torch.tensor([0, len(data) - 1], device=device)
             _try_out(model, _batch(data, ends, image_dtype(model)), writes=out is not None)
-            facts = _describe(model, settings or {}, data, config, device, team)
+            facts = describe(model, settings or {}, data, config, device, team.size)
             if source:
                 facts["start"] = source
             with shared_batch_norm(model, team, device):
@@ -284,18 +284,18 @@ def _try_out(model: Trainable, batch: dict[str, Tensor], writes: bool) -> None:
                 model.sample(2, generator=torch.Generator())
 
 
-def _describe(
+def describe(
     model: Trainable,
     settings: dict,
     data: ImageDataset,
     config: TrainConfig,
     device: torch.device,
-    team: Team,
+    processes: int = 1,
 ) -> dict:
     """The content of ``config.json``."""
     made_with = {"versions": versions(), "commit": git_commit(), "hardware": hardware(device)}
     made_with["precision"] = "bf16" if uses_bf16(config.precision, device) else "float32"
-    train = asdict(config) | ({"processes": team.size} if team.size > 1 else {})
+    train = asdict(config) | ({"processes": processes} if processes > 1 else {})
     facts = {"train": train, "image_shape": list(data.image_shape), "data_sha256": data.digest}
     return {
         "data": {"name": data.name},
@@ -341,8 +341,7 @@ class _Loop:
             if run.out:
                 run.save(optimizers)
         elif run.finished:
-            if run.out:
-                print(f"{run.out} holds this training, finished: loaded, nothing was trained")
+            run.say_that_it_was_finished()
             return run.history
         first = 0
         hidden = not self.config.progress or self.team.rank > 0
