@@ -1,9 +1,9 @@
 """Two cores, one model or two: how many images a second GLF's training takes in all.
 
-``glf train`` on the 5,000 packaged digits in the paper's networks: one process with two threads;
-two processes that train one model, each with half of every batch (``torchrun``); two trainings with
-different seeds at the same time, one thread each. The ways take turns; the first epoch of each
-training does not count.
+``glf train`` on the 5,000 packaged digits in the slide deck's networks, which have no batch norm:
+one process with two threads; two processes that train one model, each with half of every batch
+(``torchrun``); two trainings with different seeds at the same time, one thread each. The ways take
+turns; the first epoch of each training does not count.
 """
 
 import os
@@ -51,7 +51,7 @@ def images_per_second(
             "glf_minimal",
             "train",
             "--recipe",
-            "glf-mnist",
+            "glf-slides-mnist",
             "--data",
             "mnist-5k",
         ]

@@ -30,7 +30,6 @@ def step(
 ) -> Callable[[], None]:
     """``steps`` training steps on images of ``size`` x ``size`` pixels."""
     from glf_minimal import GLF, conv_decoder, conv_encoder, two_sided_flow
-    from glf_minimal.networks import to_channels_last
     from glf_minimal.training.loop import _Stepper
 
     shape = (1, size, size)
@@ -40,7 +39,6 @@ def step(
         .to(device)
         .train()
     )
-    to_channels_last(model)
     images = torch.rand(batch, *shape, device=device)
     stepper = _Stepper(model, model.stages[0].updates[0], prefix="")
 

@@ -22,14 +22,12 @@ def train(data: str, device: str, mode: str = "eager", steps: int = 2) -> Callab
     "floor" or "floor bf16". A graph is what torch makes of a step with mode="reduce-overhead": one
     CUDA graph each for forward and backward.
     """
-    from glf_minimal.networks import to_channels_last
     from glf_minimal.recipes.build import build_model
     from glf_minimal.recipes.catalogue import get_recipe
     from glf_minimal.training.loop import _Stepper
 
     shape = SHAPES[data]
     model = build_model(get_recipe(f"glf-{data}").settings(), shape).to(device).train()
-    to_channels_last(model)
     images, bf16 = torch.rand(BATCH, *shape, device=device), "bf16" in mode
     if "floor" in mode:
         with torch.autocast(device, torch.bfloat16, enabled=bf16):

@@ -80,6 +80,13 @@ def train(
         int | None, typer.Option(help="Crop and scale the pictures of a folder to this.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, batches and noise.")] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Begin with the weights of this run: its folder, or a file of weights in it.",
+        ),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:0, …")] = None,
     root: Annotated[
         Path | None,
@@ -118,7 +125,7 @@ def train(
     chosen = get_recipe(recipe).with_settings(changes | _parse_settings(settings or []))
     out = out or Path("runs") / recipe
     try:
-        history = train_recipe(chosen, out, root, auto_encoder)
+        history = train_recipe(chosen, out, root, auto_encoder, start)
     except KeyboardInterrupt:
         epoch = checkpoint_epoch(out) if out.is_dir() else 0
         kept = f"{out} keeps the checkpoint of epoch {epoch}. The same command goes on from there."

@@ -93,11 +93,14 @@ class ImageDataset:
         ).hexdigest()
 
     def batch(self, index: Tensor | slice) -> Tensor:
-        """Images at these places: float32 in [0, 1], (B, C, H, W), on the device of the data."""
+        """Images at these places: float32 in [0, 1], (B, C, H, W), on the device of the data, in
+        the usual memory format whatever that of the data is.
+        """
         if isinstance(index, Tensor):
             index = index.to(self.pixels.device)
         pixels = self.pixels[index]
-        return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+        images = torch.empty(pixels.shape, dtype=torch.float32, device=pixels.device).copy_(pixels)
+        return images.div_(255) if pixels.dtype == torch.uint8 else images
 
     def binarized(self) -> "ImageDataset":
         """The same images with every pixel rounded to 0 or 1."""
@@ -111,6 +114,11 @@ class ImageDataset:
         """The same data set on another device."""
         labels = None if self.labels is None else self.labels.to(device)
         return ImageDataset(self.pixels.to(device), labels, self.name)
+
+
+def _as_pixels(arrays: np.ndarray) -> Tensor:
+    """(N, H, W, C) -> a tensor (N, C, H, W) in the usual memory format, also of one channel."""
+    return torch.from_numpy(arrays.transpose(0, 3, 1, 2).copy())
 
 
 def default_root() -> Path:
@@ -203,9 +211,7 @@ def _read_cache(path: Path, name: str) -> ImageDataset:
             f"the cache file {path} is damaged ({error}); delete it and run again"
         ) from error
     _check(images, labels, name, f"the cache file {path}", "delete it and run again")
-    return ImageDataset(
-        torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels), name
-    )
+    return ImageDataset(_as_pixels(images), torch.from_numpy(labels), name)
 
 
 def _check(images: np.ndarray, labels: np.ndarray, name: str, source: str, remedy: str) -> None:
@@ -326,6 +332,4 @@ def _folder(path: Path, split: str, image_size: int | None) -> ImageDataset:
     mode = "L" if all(picture.mode == "L" for picture in pictures) else "RGB"
     arrays = np.stack([np.asarray(picture.convert(mode)) for picture in pictures])
     arrays = arrays.reshape(*arrays.shape[:3], -1)
-    return ImageDataset(
-        torch.from_numpy(arrays).permute(0, 3, 1, 2).contiguous(), name=f"folder:{path}"
-    )
+    return ImageDataset(_as_pixels(arrays), name=f"folder:{path}")

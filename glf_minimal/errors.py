@@ -3,6 +3,7 @@ one line.
 """
 
 import difflib
+import numbers
 from collections.abc import Iterable
 
 
@@ -33,6 +34,27 @@ class DivergenceError(GLFError, ArithmeticError):
 
 class MetricError(GLFError, ValueError):
     """Features, weights or packages that a metric cannot be computed from."""
+
+
+def whole_number(
+    name: str, value: object, least: int = 0, error: type[GLFError] = RecipeError
+) -> int:
+    """The value as an int, also of numpy's; an error that names it where it is none or below
+    ``least``.
+    """
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not is_whole or value < least:
+        raise error(f"{name}: expected a whole number, at least {least}, got {value!r}")
+    return int(value)
+
+
+def real_number(
+    name: str, value: object, expected: str = "a number", error: type[GLFError] = RecipeError
+) -> float:
+    """The value as a float, also of numpy's; an error that names it where it is no number."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise error(f"{name}: expected {expected}, got {value!r}")
+    return float(value)
 
 
 def hint(name: str, names: Iterable[str], otherwise: str = "") -> str:

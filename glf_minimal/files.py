@@ -255,9 +255,20 @@ def read_pretrained(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
+def plain_name(name: str) -> str:
+    """The name of a parameter or module, whether what it lies in has been compiled or not."""
+    return name.replace("_orig_mod.", "").removesuffix("_orig_mod").removesuffix(".")
+
+
+def plain_state(module: nn.Module) -> dict[str, Tensor]:
+    """A module's state under plain names, the tensors themselves."""
+    return {plain_name(name): tensor for name, tensor in module.state_dict().items()}
+
+
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
     """Copy named tensors into a module, or say how ``source`` differs and change nothing."""
-    own = module.state_dict()
+    own = plain_state(module)
+    tensors = {plain_name(name): tensor for name, tensor in tensors.items()}
     problems = [f"{name} is missing" for name in own.keys() - tensors.keys()]
     problems += [f"{name} is not in this model" for name in tensors.keys() - own.keys()]
     problems += [
@@ -270,4 +281,4 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], source: Path) ->
         raise RunError(
             f"{source} holds the weights of another model ({len(problems)} differences: {shown})"
         )
-    module.load_state_dict(tensors)
+    module.load_state_dict({name: tensors[plain_name(name)] for name in module.state_dict()})

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glf_minimal.networks import dtype_of, run_in_its_dtype
+
 LOG_2PI = math.log(2 * math.pi)
 # s = sigmoid(a + 2) underflows for very negative a, and y = (z + t) * 0 cannot be inverted. A floor
 # of 1e-3 keeps every layer invertible in float32; in ordinary training s never comes near it.
@@ -26,11 +28,13 @@ def draw_noise(
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """temperature * eps, eps ~ N(0, I): (n, dim), of the dtype and on the device of ``like``."""
+    """temperature * eps, eps ~ N(0, I): (n, dim), on the device of ``like``, and in its dtype or in
+    float32 where that is half precision.
+    """
     device = like.device if generator is None else generator.device
-    return temperature * torch.randn(
-        n, dim, dtype=like.dtype, device=device, generator=generator
-    ).to(like.device)
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    noise = torch.randn(n, dim, dtype=dtype, device=device, generator=generator)
+    return temperature * noise.to(like.device)
 
 
 class Conditioner(nn.Module):
@@ -65,7 +69,8 @@ class Conditioner(nn.Module):
 
     def forward(self, passive: Tensor) -> tuple[Tensor, Tensor]:
         """(N, inputs) -> twice (N, outputs), in the dtype of the input even under autocast."""
-        a_and_t = torch.cat([net(passive) for net in self.nets], dim=1).to(passive.dtype)
+        outputs = [run_in_its_dtype(net, passive) for net in self.nets]
+        a_and_t = torch.cat(outputs, dim=1).to(passive.dtype)
         return a_and_t.chunk(2, dim=1)
 
 
@@ -120,6 +125,9 @@ class AffineCoupling(nn.Module):
         self.move_first = Conditioner(second, first, hidden, **settings) if two_sided else None
         self.move_second = Conditioner(first, second, hidden, **settings)
 
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, scale={self.scale!r}"
+
     def _scale_and_shift(self, conditioner: Conditioner, passive: Tensor) -> tuple[Tensor, Tensor]:
         """Log-scale and shift in the common form y = z * exp(log_s) + shift."""
         a, t = conditioner(passive)
@@ -131,7 +139,7 @@ class AffineCoupling(nn.Module):
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """(N, D) -> y (N, D), log_det (N,)."""
         z1, z2 = z.split(self.sizes, dim=1)
-        log_det = z.new_zeros(len(z))
+        log_det = z.new_zeros(z.shape[0])
         if self.move_first is not None:
             log_s, shift = self._scale_and_shift(self.move_first, z2)
             z1, log_det = z1 * log_s.exp() + shift, log_det + log_s.sum(1)
@@ -165,11 +173,11 @@ class Permutation(nn.Module):
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """(N, D) -> (N, D), zeros (N,)."""
-        return z[:, self.order], z.new_zeros(len(z))
+        return z[:, self.order], z.new_zeros(z.shape[0])
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """(N, D) -> (N, D), zeros (N,)."""
-        return y[:, self.order.argsort()], y.new_zeros(len(y))
+        return y[:, self.order.argsort()], y.new_zeros(y.shape[0])
 
 
 class Flow(nn.Module):
@@ -202,14 +210,16 @@ class Flow(nn.Module):
         self.dim = dims[0]
         self.layers = nn.ModuleList(layers)
 
-    def _check(self, x: Tensor) -> None:
+    def _checked(self, x: Tensor) -> Tensor:
+        """x, in the type of the weights if that is more precise; ValueError for another shape."""
         if x.ndim != 2 or x.shape[1] != self.dim:
             raise ValueError(f"expected latents of shape (N, {self.dim}), got {tuple(x.shape)}")
+        return x.to(torch.promote_types(x.dtype, dtype_of(self, x.dtype)))
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Latents (N, D) -> noise (N, D) and log |det d eps / d z| (N,), in nats."""
-        self._check(z)
-        log_det = z.new_zeros(len(z))
+        z = self._checked(z)
+        log_det = z.new_zeros(z.shape[0])
         for layer in self.layers:
             z, layer_log_det = layer(z)
             log_det = log_det + layer_log_det
@@ -217,8 +227,8 @@ class Flow(nn.Module):
 
     def inverse(self, eps: Tensor) -> tuple[Tensor, Tensor]:
         """Noise (N, D) -> latents (N, D) and log |det d z / d eps| (N,), in nats."""
-        self._check(eps)
-        log_det = eps.new_zeros(len(eps))
+        eps = self._checked(eps)
+        log_det = eps.new_zeros(eps.shape[0])
         for layer in reversed(self.layers):
             eps, layer_log_det = layer.inverse(eps)
             log_det = log_det + layer_log_det
@@ -237,6 +247,8 @@ class Flow(nn.Module):
         Relative to the largest entry of |z| where that is above 1; infinite where the way back is
         not finite.
         """
+        if not z.numel():
+            raise ValueError(f"expected at least one latent, got the shape {tuple(z.shape)}")
         error = (self.inverse(self(z)[0])[0] - z).abs().max() / z.abs().max().clamp(min=1)
         return error.nan_to_num(nan=math.inf, posinf=math.inf).item()
 

@@ -14,6 +14,38 @@ from torch import Tensor, nn
 Shape = tuple[int, int, int]
 
 
+def dtype_of(network: nn.Module, default: torch.dtype = torch.float32) -> torch.dtype:
+    """The floating point type of a network's first weights, or ``default`` where it has none."""
+    types = (parameter.dtype for parameter in network.parameters())
+    return next((dtype for dtype in types if dtype.is_floating_point), default)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision as float32; float32 and float64 as they are."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def run_in_its_dtype(network: nn.Module, x: Tensor) -> Tensor:
+    """network(x), with x in the type of the network's weights: parts of a model may differ."""
+    return network(x.to(dtype_of(network, x.dtype)))
+
+
+class ConvNetwork(nn.Sequential):
+    """Layers in sequence; images pass between them in the memory format that convolutions are
+    fastest with.
+
+    What it returns has the usual format again, and its weights never leave it.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self:
+            if x.ndim == 4:
+                x = x.contiguous(memory_format=torch.channels_last)
+            x = layer(x)
+        # A copy: of one channel torch takes the one format for the other, and keeps its strides.
+        return x.clone(memory_format=torch.contiguous_format) if x.ndim == 4 else x
+
+
 class ToImage(nn.Module):
     """Logits -> pixels in [0, 1]: sigmoid, or the authors' 0.5 * tanh + 0.5.
 
@@ -27,7 +59,7 @@ class ToImage(nn.Module):
         self.squash = squash
 
     def forward(self, logits: Tensor) -> Tensor:
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        logits = at_least_float32(logits)
         return logits.sigmoid() if self.squash == "sigmoid" else 0.5 * logits.tanh() + 0.5
 
 
@@ -111,7 +143,7 @@ def conv_encoder(
     ``width`` 64 (128 channels in the second convolution) and ``hidden`` 1024.
     """
     channels, height, width_ = _quarter(image_shape)
-    network = nn.Sequential(
+    network = ConvNetwork(
         nn.Conv2d(channels, width, kernel_size=4, stride=2, padding=1),
         nn.ReLU(),
         nn.Conv2d(width, 2 * width, kernel_size=4, stride=2, padding=1),
@@ -132,7 +164,7 @@ def conv_decoder(
     """The paper's InfoGAN generator, ending in 0.5 * tanh + 0.5."""
     channels, height, width_ = _quarter(image_shape)
     features = 2 * width * height * width_
-    network = nn.Sequential(
+    network = ConvNetwork(
         nn.Linear(latent_dim, hidden),
         nn.BatchNorm1d(hidden),
         nn.ReLU(),
@@ -147,17 +179,3 @@ def conv_decoder(
         ToImage("tanh"),
     )
     return _init_infogan(network)
-
-
-def to_channels_last(network: nn.Module) -> None:
-    """Bring 4-dimensional weights into the memory format that convolutions are fastest with.
-
-    Not of one with strided 1x1 convolutions of fewer than 8 channels: in this format their backward
-    pass, in the oneDNN of torch 2.15 on CPUs, writes where it should not, and the process ends or
-    goes on with damaged numbers.
-    """
-    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
-    unsafe = any(m.kernel_size == (1, 1) != m.stride and m.in_channels < 8 for m in convolutions)
-    for parameter in network.parameters():
-        if parameter.ndim == 4 and not unsafe:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

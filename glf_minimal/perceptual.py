@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from glf_minimal.errors import RecipeError
 from glf_minimal.files import DAMAGE, load_weights, read_pretrained
+from glf_minimal.networks import dtype_of
 
 # Which entries of the network's ``features`` are compared: for VGG16 the authors' choice, with one
 # more from 64 pixels on; for SqueezeNet the last layer before each pooling, and the last fire
@@ -107,12 +108,13 @@ class PerceptualLoss(nn.Module):
             )
         if self._features[0] is None:
             self._features[0] = load_features(self.network, self.weights)
-        self._features[0].to(x.device, x.dtype)
+        network = self._features[0].to(x.device)
         always, from_64_pixels = NETWORKS[self.network]
         layers = always + (from_64_pixels if min(x.shape[2:]) >= 64 else ())
         mean, std = (x.new_tensor(values).view(3, 1, 1) for values in (MEAN, STD))
-        h, maps = (x.expand(-1, 3, -1, -1) - mean) / std, []
-        for place, layer in enumerate(self._features[0][: layers[-1] + 1]):
+        h = ((x.expand(-1, 3, -1, -1) - mean) / std).to(dtype_of(network, x.dtype))
+        maps = []
+        for place, layer in enumerate(network[: layers[-1] + 1]):
             # Not in place: a kept map must not be overwritten by the layer after it.
             h = F.relu(h) if isinstance(layer, nn.ReLU) else layer(h)
             if place in layers:

@@ -286,6 +286,28 @@ def test_small_init_starts_near_a_reordering():
     assert values.mean().abs().item() < 0.005
 
 
+class BackAndScore(nn.Module):
+    """Latents from noise, and their log-density."""
+
+    def __init__(self, flow):
+        super().__init__()
+        self.flow = flow
+
+    def forward(self, eps):
+        z, log_det = self.flow.inverse(eps)
+        return z, log_det, self.flow.log_prob(z)
+
+
+def test_exported_flows_take_batches_of_any_size():
+    layers = [layer for form in FORMS for layer in make_flow(form, 5, blocks=1).layers]
+    flow = BackAndScore(Flow(layers).float()).eval()
+    shapes = ({0: torch.export.Dim("n", min=2)},)
+    exported = torch.export.export(flow, (torch.randn(3, 5),), dynamic_shapes=shapes)
+    eps = torch.randn(7, 5)
+    for ours, theirs in zip(flow(eps), exported.module()(eps), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -295,6 +317,10 @@ def test_small_init_starts_near_a_reordering():
         (lambda: Flow([Permutation(3), Permutation(4)]), r"\[3, 4\]"),
         (lambda: one_sided_flow(4)(torch.zeros(2, 5)), r"\(N, 4\), got \(2, 5\)"),
         (lambda: one_sided_flow(4).inverse(torch.zeros(4)), r"\(N, 4\), got \(4,\)"),
+        (
+            lambda: one_sided_flow(4).inverse_error(torch.zeros(0, 4)),
+            r"at least one latent, got the shape \(0, 4\)",
+        ),
     ],
 )
 def test_misuse_is_named(make, words):

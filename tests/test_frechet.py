@@ -20,6 +20,7 @@ from glf_minimal.evaluation.frechet import (
     frechet_distance,
     frechet_from_features,
 )
+from glf_minimal.evaluation.metrics import gaussianity, kernel_distance
 
 sizes, seeds = st.integers(1, 12), st.integers(0, 10_000)
 quick = settings(deadline=None, max_examples=40)
@@ -229,6 +230,23 @@ def test_errors_say_what_is_wrong():
         frechet_from_features(torch.zeros(4, 3), torch.tensor([[1, 2, math.inf], [1, 2, math.nan]]))
     with pytest.raises(MetricError, match="resamples: expected at least 2, got 1"):
         bootstrap_standard_error(c, c, resamples=1)
+
+
+def test_arrays_of_numpy_are_features_too():
+    real, generated = normal(40, 3), normal(30, 3, seed=1)
+    arrays = real.numpy(), generated.numpy().astype(np.float32)
+    distance = frechet_from_features(real, generated)
+    assert frechet_from_features(*arrays) == pytest.approx(distance, rel=1e-6)
+    error = bootstrap_standard_error(real, generated)
+    assert bootstrap_standard_error(*arrays) == pytest.approx(error, rel=1e-5)
+    assert gaussianity(arrays[0]) == gaussianity(real)
+    assert kernel_distance(real.numpy(), real.numpy()) == kernel_distance(real, real)
+    mean, covariance = np.zeros(3), np.eye(3)
+    assert frechet_distance(mean, covariance, mean + 1, covariance) == pytest.approx(3)
+    with pytest.raises(MetricError, match=r"cov2 \(2, 2\)"):
+        frechet_distance(mean, covariance, mean, np.eye(2))
+    with pytest.raises(MetricError, match=r"features: expected a tensor or an array.*got a str"):
+        Moments().update("features.npy")
 
 
 def test_the_standard_error_of_two_resamples():

@@ -78,6 +78,8 @@ def test_what_cannot_be_lent_is_named(lender, data_root, tmp_path):
     wider = quick("flowae-slides-mnist", **{"networks.hidden": [48]})
     with pytest.raises(RecipeError, match=r"encoder: that of .* does not fit"):
         train_recipe(wider, out, data_root, lender)
+    with pytest.raises(RecipeError, match=r"start: .*give one of the two"):
+        train_recipe(quick("flowae-slides-mnist"), out, data_root, lender, start=lender)
     assert not out.exists()
 
 

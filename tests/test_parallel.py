@@ -12,23 +12,14 @@ import psutil
 import pytest
 import torch
 from torch import nn
+from training_helpers import weights
 
 from glf_minimal import two_sided_flow
 from glf_minimal.files import read_json, read_tensors
 from glf_minimal.recipes.run import load_run
 from glf_minimal.training.folder import CHECKPOINT, WEIGHTS
-from glf_minimal.training.parallel import SharedBatchNorm, Team, share_batch_norm
+from glf_minimal.training.parallel import Team, shared_batch_norm
 
-SMALL = [
-    "--data",
-    "digits",
-    "--set",
-    "networks.width=4",
-    "--set",
-    "networks.hidden=16",
-    "--device",
-    "cpu",
-]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 # "multi_gpu" is its word for several processes; on a machine without a GPU they run on the CPU.
 ACCELERATE = [
@@ -42,10 +33,19 @@ ACCELERATE += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"
 
 
 def train(
-    out, data_root, processes, epochs=8, batch=256, launcher=TORCHRUN, start=subprocess.run, **more
+    out,
+    data_root,
+    processes,
+    epochs=8,
+    batch=256,
+    launcher=TORCHRUN,
+    start=subprocess.run,
+    batch_norm="false",
+    **more,
 ):
     """``glf train`` on small digits, with ``batch`` images over all processes."""
     settings = {
+        "networks.batch_norm": batch_norm,
         "train.epochs": epochs,
         "train.batch_size": batch // processes,
         "train.checkpoint_seconds": 0,
@@ -57,10 +57,11 @@ def train(
         "glf_minimal",
         "train",
         "--recipe",
-        "glf-small-mnist",
+        "glf-digits",
         "--out",
         out,
-        *SMALL,
+        "--device",
+        "cpu",
     ]
     command += ["--no-progress"]
     for name, value in settings.items():
@@ -90,52 +91,10 @@ def one_and_two(tmp_path_factory, data_root):
 
 
 def test_the_loss_curve_is_that_of_one_process_with_the_doubled_batch(one_and_two):
-    """With batch norm in all three networks, so that the statistics are shared, too."""
     for one, two in list(zip(*map(history, one_and_two), strict=True))[:3]:  # roundings add up
         assert two["recon"] == pytest.approx(one["recon"], rel=1e-5)
-        assert two["nll"] == pytest.approx(one["nll"], abs=1e-2)
-        assert two["loss"] == pytest.approx(one["loss"], abs=1e-2)
-
-
-HALVES = """
-import copy, sys, torch
-from torch import nn
-from glf_minimal.training.parallel import join, share_batch_norm
-
-team, _ = join("cpu")
-torch.manual_seed(0)
-for whole, x in (
-    (nn.BatchNorm1d(5), 3 + torch.randn(16, 5)),
-    (nn.BatchNorm2d(5, momentum=None), torch.randn(16, 5, 4, 3)),
-    (nn.BatchNorm1d(5, affine=False, track_running_stats=False), 100 + torch.randn(16, 5)),
-):
-    half, mine = copy.deepcopy(whole), team.share(torch.arange(16))
-    share_batch_norm(half)
-    weights = torch.randn_like(x)
-    x.requires_grad_()
-    (expected,) = torch.autograd.grad((whole(x) * weights).mean(), x)
-    y = half(x[mine])
-    assert torch.allclose(y, whole(x)[mine], atol=1e-5)
-    half(x[mine])  # as often as the whole one
-    (y * weights[mine]).mean().backward()
-    got = x.grad[mine] / team.size
-    assert torch.allclose(got, expected[mine], atol=1e-6), (got, expected[mine])
-    for name, value in whole.state_dict().items():
-        assert torch.allclose(half.state_dict()[name].float(), value.float(), rtol=1e-5), name
-# At once: unbuffered, print would write it in parts, and the two would mix.
-sys.stdout.write("as one\\n")
-"""
-
-
-def test_batch_norm_of_two_halves_is_that_of_the_whole(tmp_path):
-    """Outputs, gradients and running statistics."""
-    script = tmp_path / "halves.py"
-    script.write_text(HALVES)
-    command = [*TORCHRUN, script]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
-    assert done.stdout.splitlines() == ["as one", "as one"], done.stderr
+        assert two["nll"] == pytest.approx(one["nll"], rel=1e-4)
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
 
 
 def test_the_run_says_how_many_there_were(one_and_two):
@@ -182,14 +141,43 @@ def test_shares_are_disjoint_and_whole():
     assert torch.equal(torch.cat(shares), index)
 
 
-def test_shared_batch_norm_keeps_weights_and_evaluates_as_before():
+def test_on_gpus_batch_norm_is_torchs_shared_one_while_they_train():
+    """Afterwards the model has its own modules, with their hooks and what they have learned."""
     flow = two_sided_flow(6)
-    flow.train()(torch.randn(50, 6))
-    flow.eval()
-    z = torch.randn(9, 6)
-    before, names = flow.log_prob(z), list(flow.state_dict())
-    share_batch_norm(flow)
-    assert sum(isinstance(module, SharedBatchNorm) for module in flow.modules()) == 32
-    assert not any(type(module) is nn.BatchNorm1d for module in flow.modules())
-    assert list(flow.state_dict()) == names
-    assert torch.equal(flow.log_prob(z), before)
+    own, hooked = dict(flow.named_modules()), flow.layers[0].move_first.nets[0][2]
+    hooked.register_forward_hook(lambda *_: None)
+    before, tensors = weights(flow), [id(t) for t in flow.state_dict(keep_vars=True).values()]
+    with shared_batch_norm(flow, Team(0, 2), torch.device("cuda")):
+        kinds = [type(module) for module in flow.modules()]
+        assert kinds.count(nn.SyncBatchNorm) == 32
+        assert nn.BatchNorm1d not in kinds
+        for module in flow.modules():
+            if isinstance(module, nn.SyncBatchNorm):
+                module.num_batches_tracked.add_(1)
+                module.running_mean.lerp_(torch.ones(64), 0.5)
+        flow.eval()
+    assert dict(flow.named_modules()) == own
+    assert [id(tensor) for tensor in flow.state_dict(keep_vars=True).values()] == tensors
+    assert len(hooked._forward_hooks) == 1
+    assert not any(module.training for module in flow.modules())
+    for name, tensor in weights(flow).items():
+        moved = {"num_batches_tracked": 1, "running_mean": 0.5}.get(name.rpartition(".")[2], 0)
+        assert torch.equal(tensor, before[name] + moved), name
+
+
+def test_a_single_process_keeps_its_batch_norm():
+    flow = two_sided_flow(6)
+    for device in ("cpu", "cuda"):
+        with shared_batch_norm(flow, Team(), torch.device(device)):
+            assert not any(isinstance(module, nn.SyncBatchNorm) for module in flow.modules())
+
+
+def test_several_processes_on_cpus_refuse_batch_norm(tmp_path, data_root):
+    """Each would have statistics of its own, and the model those of the first."""
+    done = train(tmp_path / "run", data_root, 2, batch_norm="true")
+    assert done.returncode != 0
+    assert (
+        "glf: this model has batch norm, whose statistics several processes share on GPUs only; "
+        "train it in one process, or take networks and a flow without batch norm"
+    ) in done.stderr.splitlines()
+    assert not (tmp_path / "run").exists()

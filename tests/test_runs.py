@@ -21,7 +21,7 @@ from training_helpers import (
 )
 
 from glf_minimal import DivergenceError, RunError, fit
-from glf_minimal.files import read_json, read_tensors, write_tensors
+from glf_minimal.files import read_json, read_tensors, write_json, write_tensors
 from glf_minimal.training import loop as training
 from glf_minimal.training.folder import (
     CHECKPOINT,
@@ -147,6 +147,9 @@ def test_a_folder_of_another_training_is_refused(make_glf, some_digits, digits, 
 
 def test_weights_of_another_model_are_refused(make_glf, some_digits, tmp_path):
     fit(make_glf(), some_digits, quick(), tmp_path)
+    config = read_json(tmp_path / CONFIG)
+    del config["fingerprint"]  # as in folders of older versions
+    write_json(tmp_path / CONFIG, config)
     other = conv_glf(0)
     before = weights(other)
     with pytest.raises(RunError, match="holds the weights of another model"):

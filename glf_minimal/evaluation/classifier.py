@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from glf_minimal.errors import DataError, MetricError
 from glf_minimal.files import DAMAGE, load_weights, read_tensors, write_tensors
 from glf_minimal.models.base import Adam, Stage, Trainable, Update
-from glf_minimal.networks import to_channels_last
+from glf_minimal.networks import ConvNetwork
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 
@@ -96,7 +96,11 @@ class Classifier(Trainable):
         update = Update({"body": adam, "head": adam}, inputs=("images", "labels"))
         self.stages = (Stage("classifier", (update,)),)
         stages = ((width, width, 1), (width, 2 * width, 2), (2 * width, 4 * width, 2))
-        self.body = nn.Sequential(
+        # In the format of a ConvNetwork the backward pass of strided 1x1 convolutions of fewer than
+        # 8 channels, in the oneDNN of torch 2.15 on CPUs, writes where it should not, and the
+        # process ends or goes on with damaged numbers.
+        network = ConvNetwork if width >= 8 else nn.Sequential
+        self.body = network(
             nn.Conv2d(image_shape[0], width, 3, stride, padding=1, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(),
@@ -230,5 +234,4 @@ def load_classifier(data: str) -> tuple[Classifier, dict]:
             f"{path} does not give a classifier ({error}); install this package again"
         ) from error
     load_weights(classifier, cast(tensors, torch.float32), path)
-    to_channels_last(classifier)
     return classifier.eval().requires_grad_(False), facts | {"sha256": classifier_digest(data)}

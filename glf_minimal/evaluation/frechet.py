@@ -2,6 +2,7 @@
 
 import warnings
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +25,7 @@ def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -
     product are their squares, and rounding would take half the digits of the small ones.
 
     Args:
-        mean1, mean2: (F,), any dtype and device.
+        mean1, mean2: (F,), any dtype and device; like all features here tensors or numpy's arrays.
         cov1, cov2: (F, F), symmetric, without negative eigenvalues; may be rank-deficient.
 
     >>> one = torch.eye(2)
@@ -41,7 +42,7 @@ def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -
         or c1.shape != (size, size)
         or c2.shape != (size, size)
     ):
-        shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in arguments.items())
+        shapes = ", ".join(f"{name} {tuple(np.shape(given))}" for name, given in arguments.items())
         raise MetricError(f"expected means (F,) and covariances (F, F) of one F > 0; got {shapes}")
     return _distance(m1, _root(c1), m2, _root(c2))
 
@@ -128,11 +129,9 @@ def bootstrap_standard_error(
     """
     if resamples < 2:
         raise MetricError(f"resamples: expected at least 2, got {resamples}")
-    reference, n, generator = (
-        Moments().update(real),
-        len(generated),
-        torch.Generator().manual_seed(seed),
-    )
+    generated = checked_features(generated, "generated")
+    reference, n = Moments().update(real), len(generated)
+    generator = torch.Generator().manual_seed(seed)
     root, distances = _root(reference.covariance), []
     for _ in range(resamples):
         drawn = Moments().update(generated[torch.randint(n, (n,), generator=generator)])
@@ -157,8 +156,13 @@ def checked_features(features: Tensor, name: str = "features") -> Tensor:
     return features
 
 
-def _float64(tensor: Tensor, name: str) -> Tensor:
-    tensor = tensor.detach().to("cpu", torch.float64)
+def _float64(tensor: Tensor | np.ndarray, name: str) -> Tensor:
+    try:
+        tensor = torch.as_tensor(tensor).detach().to("cpu", torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise MetricError(
+            f"{name}: expected a tensor or an array of numbers, got a {type(tensor).__name__}"
+        ) from error
     if not tensor.isfinite().all():
         raise MetricError(
             f"{name}: {(~tensor.isfinite()).sum()} of {tensor.numel()} values are NaN or infinite"

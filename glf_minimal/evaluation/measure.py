@@ -1,8 +1,7 @@
 """Evaluating a model: one protocol, one set of metrics for all of them."""
 
-import copy
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +21,7 @@ from glf_minimal.evaluation.metrics import (
 from glf_minimal.evaluation.protocol import FEWEST, Protocol
 from glf_minimal.evaluation.squeezenet import SqueezeNetFeatures
 from glf_minimal.flows import Flow
-from glf_minimal.models.base import LatentModel
+from glf_minimal.models.base import LatentModel, image_dtype, unwrapped
 from glf_minimal.models.priors import StandardNormal
 
 NO_SQUEEZENET = "not run: needs SqueezeNet's ImageNet weights (glf evaluate RUN --squeezenet PATH)"
@@ -37,15 +36,28 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _train_mode(model: nn.Module) -> Iterator[None]:
+    """Train mode while the block lasts; then eval mode, and statistics as they were before."""
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    model.train()
+    try:
+        yield
+    finally:
+        model.eval()
+        for name, buffer in model.named_buffers():
+            buffer.copy_(buffers[name])
+
+
 def generate(model: LatentModel, protocol: Protocol) -> Iterator[Tensor]:
     """Draw ``protocol.samples`` images, prepared, in batches; the model's weights stay."""
-    # Train mode moves the running statistics of batch norm, so it gets a copy.
-    model = copy.deepcopy(model).train() if protocol.train_mode else model.eval()
+    model = unwrapped(model).eval()
     generator = torch.Generator().manual_seed(protocol.seed)
     for start in range(0, protocol.samples, protocol.batch_size):
         # Batches are drawn whole, the last one too, so that in train mode all samples have equally
         # many companions.
-        images = model.sample(protocol.batch_size, protocol.temperature, generator)
+        with _train_mode(model) if protocol.train_mode else nullcontext():
+            images = model.sample(protocol.batch_size, protocol.temperature, generator)
         yield protocol.prepare(images[: protocol.samples - start])
 
 
@@ -99,29 +111,30 @@ class ReferenceImages:
     def __init__(self, data: ImageDataset, protocol: Protocol, model: LatentModel):
         self.data = data.binarized() if protocol.binarize else data
         self.batch_size = protocol.batch_size
-        self.like = next(model.parameters())
+        self.device = next(model.parameters()).device
+        self.dtype = image_dtype(model)
         self._features: dict[nn.Module, Tensor] = {}
 
     def batches(self) -> Iterator[Tensor]:
         """The images, (B, C, H, W) in [0, 1]."""
-        return _batches(self.data, torch.arange(len(self.data)), self.batch_size, self.like)
+        return self.batches_of(self.data, torch.arange(len(self.data)))
+
+    def batches_of(self, data: ImageDataset, indices: Tensor) -> Iterator[Tensor]:
+        """Some images of another set, in the same batches."""
+        return (
+            data.batch(index).to(self.device, self.dtype)
+            for index in indices.split(self.batch_size)
+        )
 
     def features(self, network: nn.Module) -> Tensor:
         """What a network makes of them, (N, F)."""
         if network not in self._features:
-            device = self.like.device
             if isinstance(network, SqueezeNetFeatures):  # which keeps them for the next model, too
-                found = network.of_reference(self.data.digest, self.batches(), device)
+                found = network.of_reference(self.data.digest, self.batches(), self.device)
             else:
-                found = extract(network, self.batches(), device)
+                found = extract(network, self.batches(), self.device)
             self._features[network] = found
         return self._features[network]
-
-
-def _batches(
-    data: ImageDataset, indices: Tensor, batch_size: int, like: Tensor
-) -> Iterator[Tensor]:
-    return (data.batch(index).to(like.device, like.dtype) for index in indices.split(batch_size))
 
 
 def _reconstruct(
@@ -147,9 +160,10 @@ def learning_curve(
     Yields {"fcd", "mse_per_image"} for each, computed as ``evaluate`` does. The model keeps the
     last weights.
     """
+    model = unwrapped(model)
     if not isinstance(reference, ReferenceImages):
         reference = ReferenceImages(reference, protocol, model)
-    device = next(model.parameters()).device
+    device = reference.device
     for state in weights:
         model.load_state_dict(state)
         model.eval()
@@ -200,7 +214,7 @@ def evaluate(
         MetricError: too few images to compare, or features or latents that are not finite numbers.
         DivergenceError: samples that are not.
     """
-    model.eval()
+    model = unwrapped(model).eval()
     device = next(model.parameters()).device
     if not isinstance(reference, ReferenceImages):
         data = reference if isinstance(reference, ImageDataset) else ImageDataset(reference)
@@ -219,7 +233,7 @@ def evaluate(
             return generate(model, protocol)
         shuffled = torch.randperm(len(real), generator=torch.Generator().manual_seed(protocol.seed))
         chosen = shuffled[: protocol.samples]  # the images may be sorted by class
-        return _batches(real, chosen, protocol.batch_size, reference.like)
+        return reference.batches_of(real, chosen)
 
     def sample_features(network: nn.Module) -> Tensor:
         with _seeded(protocol.seed):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from glf_minimal.errors import MetricError
+from glf_minimal.errors import MetricError, real_number, whole_number
 from glf_minimal.evaluation.features import as_uint8
 
 FEWEST = 5  # images on either side: precision and recall look at the third neighbour
@@ -39,11 +39,13 @@ class Protocol:
     batch_size: int = 500
 
     def __post_init__(self):
-        for name, smallest in {"samples": FEWEST, "batch_size": 2}.items():
-            if getattr(self, name) < smallest:
-                raise MetricError(
-                    f"{name}: expected at least {smallest}, got {getattr(self, name)}"
-                )
+        checked = {
+            name: whole_number(name, getattr(self, name), least, MetricError)
+            for name, least in {"samples": FEWEST, "batch_size": 2, "seed": 0}.items()
+        }
+        checked["temperature"] = real_number("temperature", self.temperature, error=MetricError)
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)  # the dataclass is frozen
 
     def prepare(self, images: Tensor) -> Tensor:
         """Generated images (N, C, H, W) as the judges get to see them."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from glf_minimal.models.base import Adam, LatentModel, ReconstructionLoss, Stage, Update
 from glf_minimal.models.priors import LatentGenerator, StandardNormal
+from glf_minimal.networks import run_in_its_dtype
 
 GAN_LOSSES = ("non-saturating", "wgan-gp")
 
@@ -19,9 +20,9 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     mix = torch.rand(len(real), 1, device=real.device, dtype=real.dtype)
     # The penalty is part of a loss, so its graph is kept; gradients are on even where the caller
     # has turned them off.
-    with torch.enable_grad():
-        z = (mix * real + (1 - mix) * fake).detach().requires_grad_()
-        (slope,) = torch.autograd.grad(critic(z).sum(), z, create_graph=True)
+    with torch.inference_mode(False), torch.enable_grad():
+        z = (mix * real + (1 - mix) * fake).detach().clone().requires_grad_()
+        (slope,) = torch.autograd.grad(run_in_its_dtype(critic, z).sum(), z, create_graph=True)
     return (slope.float().norm(dim=1) - 1).square().mean()
 
 
@@ -35,7 +36,7 @@ def critic_losses(
       twice their Jensen-Shannon divergence.
     - "wgan-gp": E D(fake) - E D(real) + weight * gradient penalty (report, Eq. 7).
     """
-    on_real, on_fake = critic(real).float(), critic(fake).float()
+    on_real, on_fake = (run_in_its_dtype(critic, z).float() for z in (real, fake))
     if gan == "non-saturating":
         terms = {"real": F.softplus(-on_real).mean(), "fake": F.softplus(on_fake).mean()}
         return {"loss": terms["real"] + terms["fake"]} | terms
@@ -51,7 +52,7 @@ def fooling_loss(critic: nn.Module, fake: Tensor, gan: str) -> Tensor:
     """What the maker of the fakes minimizes: -E log D(fake), or -E D(fake) for a WGAN (report, Eq.
     6 and 8).
     """
-    scores = critic(fake).float()
+    scores = run_in_its_dtype(critic, fake).float()
     return F.softplus(-scores).mean() if gan == "non-saturating" else -scores.mean()
 
 

@@ -9,8 +9,49 @@ from torch import Tensor, nn
 from glf_minimal.errors import DivergenceError
 from glf_minimal.flows import Flow
 from glf_minimal.losses import reconstruction_loss
+from glf_minimal.networks import at_least_float32, run_in_its_dtype
 
 ReconstructionLoss = Callable[[Tensor, Tensor], Tensor]
+
+
+def unwrapped(model: nn.Module) -> "Trainable":
+    """The model itself, also of what ``torch.compile`` gave; ValueError for anything else.
+
+    Compiling a whole model speeds up its ``forward`` alone, which no model here has; compile the
+    encoder and the decoder instead.
+    """
+    model = getattr(model, "_orig_mod", model)
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise ValueError(
+            f"model: expected the model itself, got a {type(model).__name__} around it; give its "
+            "'module', and start several processes with torchrun to train on several GPUs"
+        )
+    if not isinstance(model, Trainable):
+        raise ValueError(
+            f"model: expected a Trainable, such as GLF(encoder, decoder, flow); got a "
+            f"{type(model).__name__}"
+        )
+    return model
+
+
+def image_dtype(model: nn.Module) -> torch.dtype:
+    """The type of a model's images: float64 where all its weights are, else float32.
+
+    Each part gets them in the type of its own weights.
+    """
+    types = {parameter.dtype for parameter in model.parameters()}
+    return torch.float64 if types == {torch.float64} else torch.float32
+
+
+def require_flow(flow: object, name: str) -> None:
+    """ValueError where what was given as a flow is none."""
+    if not all(hasattr(flow, method) for method in ("dim", "inverse", "log_prob", "sample")):
+        what = f"{name}: expected a Flow, such as two_sided_flow(dim=16); got "
+        if hasattr(flow, "inverse"):
+            what += f"a {type(flow).__name__}, which is a layer of one: give Flow([layer])"
+        else:
+            what += repr(flow) if isinstance(flow, int) else f"a {type(flow).__name__}"
+        raise ValueError(what)
 
 
 @dataclass(frozen=True)
@@ -25,14 +66,18 @@ class Adam:
     weight_decay: float = 0.0
 
     def __post_init__(self):
-        first, second = self.betas
-        if not (
-            0 <= first < 1
-            and 0 <= second < 1
-            and self.lr_factor > 0
-            and self.eps > 0
-            and self.weight_decay >= 0
-        ):
+        try:
+            first, second = self.betas
+            possible = (
+                0 <= first < 1
+                and 0 <= second < 1
+                and self.lr_factor > 0
+                and self.eps > 0
+                and self.weight_decay >= 0
+            )
+        except TypeError:  # something that is no number
+            possible = False
+        if not possible:
             raise ValueError(
                 "expected lr_factor > 0, betas in [0, 1), eps > 0 and weight_decay >= 0; got "
                 f"{self}"
@@ -45,8 +90,8 @@ class Update:
 
     Args:
         parts: which sub-modules move, by attribute name, each with its optimizer settings.
-            Gradients reach these parts and no others. A part whose parameters are all frozen stays
-            in eval mode.
+            Gradients reach these parts and no others. A part, or a module within a part, whose
+            parameters are all frozen stays in eval mode: so its batch norm does not move either.
         losses: name of the model's method that maps a batch to {"loss": ..., further terms}.
         repeats: how many times in a row, on the same batch (a critic's extra steps).
         inputs: what of a batch that method is given: "images" (B, C, H, W) in [0, 1], "index" (B,),
@@ -145,13 +190,14 @@ class LatentModel(Trainable):
     def _encoder_output(self, x: Tensor, per_latent: int) -> Tensor:
         """The encoder's numbers (N, per_latent * D): a VAE's has two per latent."""
         z, width = self._call("encoder", x), per_latent * self.latent_dim
-        if z.shape != (len(x), width):
+        # Not len(x), which would fix the size of the batch in torch.export.
+        if z.ndim != 2 or z.shape[0] != x.shape[0] or z.shape[1] != width:
             wanted = "latent_dim" if per_latent == 1 else f"{per_latent} * latent_dim"
             raise ValueError(
                 f"encoder: expected latents of shape {(len(x), width)} for {len(x)} images, "
                 f"got {tuple(z.shape)}; make its output as long as {wanted}"
             )
-        return z.to(torch.promote_types(z.dtype, torch.float32))
+        return at_least_float32(z)
 
     def draw_latents(self, x: Tensor) -> Tensor:
         """A draw of the aggregated posterior: images -> latents (N, D) as the decoder sees them in
@@ -160,15 +206,15 @@ class LatentModel(Trainable):
         return self.encode(x)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Latents (N, D) -> images (N, C, H, W) in [0, 1]."""
-        return self._call("decoder", z)
+        """Latents (N, D) -> images (N, C, H, W) in [0, 1], in float32 at least."""
+        return at_least_float32(self._call("decoder", z))
 
     def _call(self, part: str, x: Tensor) -> Tensor:
         """Run the encoder or the decoder; where it cannot take ``x``, say which one and what it was
         given.
         """
         try:
-            output = getattr(self, part)(x)
+            output = run_in_its_dtype(getattr(self, part), x)
         except torch.OutOfMemoryError:
             raise
         except (
@@ -221,6 +267,7 @@ class LatentModel(Trainable):
                 f"decoder: expected images of shape {tuple(x.shape)} like the data, got "
                 f"{tuple(x_hat.shape)}"
             )
+        x = at_least_float32(x)
         return self.reconstruction(x_hat.to(x.dtype), x)
 
     def sample_latents(

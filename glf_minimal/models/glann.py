@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from glf_minimal.models.base import Adam, LatentModel, ReconstructionLoss, Stage, Update
 from glf_minimal.models.priors import LatentGenerator
+from glf_minimal.networks import at_least_float32
 
 
 class GLANN(LatentModel):
@@ -74,7 +75,7 @@ class GLANN(LatentModel):
         }
 
     def _latents_of(self, index: Tensor) -> Tensor:
-        return F.normalize(self.latents(index))
+        return F.normalize(at_least_float32(self.latents(index)))
 
     def losses(self, x: Tensor, index: Tensor) -> dict[str, Tensor]:
         """Images and their places -> {"loss", "recon"} in nats per image; loss = beta * recon."""
@@ -92,7 +93,7 @@ class GLANN(LatentModel):
             noise = torch.randn(
                 self.candidates * len(z), self.prior.noise_dim, device=z.device, dtype=z.dtype
             )
-            nearest = torch.cdist(z, F.normalize(self.prior(noise))).argmin(dim=1)
+            nearest = torch.cdist(z, F.normalize(self.prior(noise)).to(z.dtype)).argmin(dim=1)
         distance = (F.normalize(self.prior(noise[nearest])) - z).square().sum(1).mean()
         return {"loss": distance, "distance": distance}
 
@@ -101,11 +102,14 @@ class GLANN(LatentModel):
 
         Starts from the nearest among the decoded latents of up to 256 training images.
         """
+        x = at_least_float32(x)
         with torch.no_grad():
-            known = F.normalize(self.latents.weight[:256])
-            z = known[torch.cdist(x.flatten(1), self.decode(known).flatten(1)).argmin(dim=1)]
-        with torch.enable_grad():
-            z = z.detach().requires_grad_()
+            known = F.normalize(at_least_float32(self.latents.weight[:256]))
+            decoded = self.decode(known).flatten(1).to(x.dtype)
+            z = known[torch.cdist(x.flatten(1), decoded).argmin(dim=1)]
+        with torch.inference_mode(False), torch.enable_grad():
+            # Copies, as tensors that were made in inference mode know no gradients.
+            x, z = x.clone(), z.detach().clone().requires_grad_()
             optimizer = torch.optim.Adam([z], lr=0.05)
             for _ in range(self.encode_steps):
                 # One image's latent does not depend on the others in the batch: sum, not mean.

@@ -3,7 +3,14 @@
 from torch import Tensor, nn
 
 from glf_minimal.flows import Flow
-from glf_minimal.models.base import Adam, LatentModel, ReconstructionLoss, Stage, Update
+from glf_minimal.models.base import (
+    Adam,
+    LatentModel,
+    ReconstructionLoss,
+    Stage,
+    Update,
+    require_flow,
+)
 
 
 class GLF(LatentModel):
@@ -43,6 +50,7 @@ class GLF(LatentModel):
         stop_gradient: bool = True,
         flow_adam: Adam = Adam(),
     ):
+        require_flow(flow, "flow")
         super().__init__(encoder, decoder, flow.dim, beta, reconstruction)
         self.flow = flow
         self.stop_gradient = stop_gradient

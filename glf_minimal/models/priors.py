@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from glf_minimal.errors import DivergenceError
 from glf_minimal.flows import LOG_2PI, draw_noise
-from glf_minimal.networks import mlp
+from glf_minimal.networks import at_least_float32, mlp, run_in_its_dtype
 
 
 class StandardNormal(nn.Module):
@@ -64,18 +64,26 @@ class GaussianMixture(nn.Module):
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-density of latents (N, D) -> (N,), in nats."""
-        components = torch.distributions.MultivariateNormal(self.means, scale_tril=self.roots)
-        return torch.logsumexp(components.log_prob(z[:, None]) + self.weights.log(), dim=1)
+        weights, means, roots = self._in_type(z.dtype)
+        components = torch.distributions.MultivariateNormal(means, scale_tril=roots)
+        return torch.logsumexp(components.log_prob(z[:, None]) + weights.log(), dim=1)
+
+    def _in_type(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights, means and roots in this type, or in float32 or their own if more precise."""
+        own = (self.weights, self.means, self.roots)
+        dtype = torch.promote_types(dtype, torch.float32)
+        return tuple(tensor.to(torch.promote_types(tensor.dtype, dtype)) for tensor in own)
 
     def sample(
         self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
     ) -> Tensor:
         """Draw n latents (n, D); the temperature scales each component about its mean."""
-        device = self.weights.device if generator is None else generator.device
-        which = torch.multinomial(self.weights.to(device), n, replacement=True, generator=generator)
-        which = which.to(self.weights.device)
-        noise = draw_noise(n, self.means.shape[1], self.means, temperature, generator)
-        return self.means[which] + (self.roots[which] @ noise[:, :, None])[:, :, 0]
+        weights, means, roots = self._in_type(self.means.dtype)
+        device = weights.device if generator is None else generator.device
+        which = torch.multinomial(weights.to(device), n, replacement=True, generator=generator)
+        which = which.to(weights.device)
+        noise = draw_noise(n, means.shape[1], means, temperature, generator)
+        return means[which] + (roots[which] @ noise[:, :, None])[:, :, 0]
 
 
 class LatentGenerator(nn.Module):
@@ -102,8 +110,7 @@ class LatentGenerator(nn.Module):
 
     def forward(self, eps: Tensor) -> Tensor:
         """Noise (N, noise_dim) -> latents (N, D), in float32 at least."""
-        z = self.net(eps)
-        return z.to(torch.promote_types(z.dtype, torch.float32))
+        return at_least_float32(run_in_its_dtype(self.net, eps))
 
     def sample(
         self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None

@@ -4,7 +4,14 @@ import torch
 from torch import Tensor, nn
 
 from glf_minimal.flows import LOG_2PI, Flow
-from glf_minimal.models.base import Adam, LatentModel, ReconstructionLoss, Stage, Update
+from glf_minimal.models.base import (
+    Adam,
+    LatentModel,
+    ReconstructionLoss,
+    Stage,
+    Update,
+    require_flow,
+)
 from glf_minimal.models.priors import StandardNormal
 
 
@@ -45,12 +52,13 @@ class VAE(LatentModel):
         flow_adam: Adam = Adam(),
     ):
         super().__init__(encoder, decoder, latent_dim, beta, reconstruction)
-        self.prior = prior or StandardNormal(latent_dim)
-        self.posterior_flow = posterior_flow
         flows = {"prior": prior, "posterior_flow": posterior_flow}
-        parts = self.auto_encoder_parts() | {
-            name: flow_adam for name, flow in flows.items() if flow is not None
-        }
+        flows = {name: flow for name, flow in flows.items() if flow is not None}
+        for name, flow in flows.items():
+            require_flow(flow, name)
+        self.prior = StandardNormal(latent_dim) if prior is None else prior
+        self.posterior_flow = posterior_flow
+        parts = self.auto_encoder_parts() | dict.fromkeys(flows, flow_adam)
         self.stages = (Stage("joint", (Update(parts),)),)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:

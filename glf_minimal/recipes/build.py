@@ -12,7 +12,6 @@ from torch import nn
 
 from glf_minimal.errors import RecipeError
 from glf_minimal.evaluation.classifier import Classifier
-from glf_minimal.files import DAMAGE
 from glf_minimal.flows import Flow, one_sided_flow, two_sided_flow
 from glf_minimal.models import (
     AAE,
@@ -31,6 +30,10 @@ from glf_minimal.models import (
     TwoStageVAE,
 )
 from glf_minimal.networks import Shape, conv_decoder, conv_encoder, mlp, mlp_decoder, mlp_encoder
+
+# What settings can cause: arguments that are missing, unknown or of another type or value; torch
+# raises a RuntimeError for a layer of negative width.
+NOT_A_MODEL = (KeyError, RuntimeError, TypeError, ValueError)
 
 NETWORKS = {"conv": (conv_encoder, conv_decoder), "mlp": (mlp_encoder, mlp_decoder)}
 FLOWS = {"one-sided": one_sided_flow, "two-sided": two_sided_flow}
@@ -151,5 +154,5 @@ def build_model(settings: dict[str, dict], image_shape: Shape, seed: int = 0) ->
             return build(settings, image_shape, arguments)
         except RecipeError:
             raise
-        except DAMAGE as error:
+        except NOT_A_MODEL as error:
             raise RecipeError(f"the settings do not give a model: {error}") from error

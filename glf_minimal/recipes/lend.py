@@ -84,6 +84,7 @@ def fit_latents_alone(model: LatentModel, data: ImageDataset, out: Path, config:
         run = Run(model, epochs=1, out=folder, seed=config["train"]["seed"])
         run.resume()
         if run.finished:
+            run.say_that_it_was_finished()
             return run.history
         started = time.perf_counter()
         computed = time.process_time()

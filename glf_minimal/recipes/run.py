@@ -62,6 +62,7 @@ def train_recipe(
     out: str | Path,
     root: str | Path | None = None,
     lender: str | Path | None = None,
+    start: str | Path | None = None,
 ) -> History:
     """Train a recipe into the folder ``out``, or go on with what lies there.
 
@@ -73,10 +74,13 @@ def train_recipe(
         root: where the data is cached.
         lender: a finished run whose auto-encoder is taken over and stays as it is; what is trained
             is the model of its latents.
+        start: another run, whose weights to begin with; see ``fit``.
 
     Raises:
-        RunError: ``out`` holds a run with other settings, or ``lender`` one on other images.
-        RecipeError: the auto-encoder of ``lender`` does not fit, or nothing else is to be trained.
+        RunError: ``out`` holds a run with other settings, ``lender`` one on other images, or
+            ``start`` one of another model.
+        RecipeError: the auto-encoder of ``lender`` does not fit, or nothing else is to be trained,
+            or there is a ``start``, which would put other weights into it.
     """
     settings = recipe.settings()
     config = TrainConfig(**settings["train"])
@@ -88,6 +92,11 @@ def train_recipe(
             "that"
         )
     described = {"recipe": recipe.name, **settings}
+    if lender is not None and start is not None:
+        raise RecipeError(
+            "start: a training on the auto-encoder of another run begins with that run's weights; "
+            "give one of the two"
+        )
     if lender is not None:
         owner = read_run(lender)
         require_same_images(owner.config, owner.folder, data)
@@ -96,7 +105,7 @@ def train_recipe(
             config_file = describe(model, described, data, config, torch.device("cpu"))
             return fit_latents_alone(model, data, Path(out), config_file)
     try:
-        return fit(model, data, config, out, described)
+        return fit(model, data, config, out, described, start)
     except GLFError:
         raise
     except ValueError as error:  # parts, losses and images that do not fit each other
@@ -127,6 +136,8 @@ def train_command(config: dict) -> str | None:
     for name, (value, _) in changed.items():
         if name in names:  # an older version of the recipe need not have had all of its defaults
             command += ["--set", f"{name}={json.dumps(value)}"]
+    if "start" in config:
+        command += ["--start", config["start"]["path"]]
     return shlex.join(command)
 
 

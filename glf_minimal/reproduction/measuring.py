@@ -151,6 +151,7 @@ def _what_was_trained(folder: Path, config: dict, history: History, options: lis
             **total_times(history),
             "last": {name: last[name] for name in last if name not in (*TIMES, "lr")},
             "data_sha256": config["data_sha256"],
+            **({"start": config["start"]} if "start" in config else {}),
             **config.get("made_with", {}),
         },
     }

@@ -1,6 +1,4 @@
-"""What a training makes sure of: weights that can be trained, a safe memory format, flows that can
-be inverted.
-"""
+"""What a training makes sure of: weights that can be trained, and flows that can be inverted."""
 
 import warnings
 
@@ -8,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from glf_minimal.errors import RecipeError
+from glf_minimal.flows import AffineCoupling, Flow
 from glf_minimal.models.base import LatentModel, Trainable
+from glf_minimal.networks import dtype_of
 
 MAX_INVERSE_ERROR = 1e-3  # of ``Flow.inverse_error``
 
@@ -30,7 +30,12 @@ def check_batch_norm(model: Trainable, batch_size: int) -> None:
 
 
 def check_weights(model: Trainable) -> None:
-    """RecipeError where weights are in half precision."""
+    """RecipeError where weights cannot be trained: in half precision, or made in inference mode."""
+    if any(tensor.is_inference() for tensor in model.state_dict(keep_vars=True).values()):
+        raise RecipeError(
+            "the model was built inside torch.inference_mode, where weights cannot be trained; "
+            "build it outside"
+        )
     half = [
         n
         for n, p in model.named_parameters()
@@ -53,7 +58,8 @@ def watch_inverse(
     a warning. Leaves the model in eval mode, so that batch norm's statistics stay what they are,
     and the random state as it was.
     """
-    if not (flows := model.flows() if isinstance(model, LatentModel) else []):
+    flows = model.flows() if isinstance(model, LatentModel) else []
+    if not flows:
         return {}
     model.eval()
     with torch.no_grad(), torch.random.fork_rng(range(torch.cuda.device_count())):
@@ -65,6 +71,23 @@ def watch_inverse(
             f"the flow's inverse misses its latents, of up to {z.abs().max():.3g}, "
             f"by {error:.1e} (relative)"
         )
-        remedies = "train in float64, take scale='soft-clamp' instead of 'sigmoid', or a smaller lr"
-        warnings.warn(f"epoch {len(history) + 1}: {what}; {remedies}", InexactInverse, stacklevel=2)
+        warnings.warn(
+            f"epoch {len(history) + 1}: {what}; {_remedies(model, flows)}",
+            InexactInverse,
+            stacklevel=2,
+        )
     return {"inverse_error": error}
+
+
+def _remedies(model: LatentModel, flows: list[Flow]) -> str:
+    """What makes the inverse of these flows more exact."""
+    remedies = ["train with a smaller lr"]
+    names = [name for name, part in model.named_children() if part in flows]
+    single = [name for name in names if dtype_of(getattr(model, name)) != torch.float64]
+    if single and next(model.parameters()).device.type != "mps":  # which has no float64
+        calls = " and ".join(f"model.{name}.double()" for name in single)
+        remedies.append(f"call {calls} before fit")
+    couplings = [m for flow in flows for m in flow.modules() if isinstance(m, AffineCoupling)]
+    if any(coupling.scale == "sigmoid" for coupling in couplings):
+        remedies.append("take a flow with scale='soft-clamp', such as two_sided_flow")
+    return ", or ".join(remedies)

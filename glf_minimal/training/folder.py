@@ -1,6 +1,7 @@
 """The folder of a run: what a training writes there, and how a stopped one is taken up again.
 
-config.json             every setting, the digest of the data, the versions; written first
+config.json             every setting, digests of the data, of the model and of the weights that it
+                        started from, the versions; written first
 history.csv             one row an epoch
 samples.png             64 samples, always from the same noise (of models that can generate)
 checkpoint.safetensors  weights, optimizer state and history, while the training lasts
@@ -8,8 +9,10 @@ model.safetensors       weights and history, once it has ended; takes the checkp
 snapshots/epoch-*       weights of some epochs along the way, if ``train.snapshots`` is set
 """
 
+import json
 import time
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -19,6 +22,7 @@ from glf_minimal.errors import RunError
 from glf_minimal.files import (
     load_weights,
     make_folder,
+    plain_state,
     read_json,
     read_tensors,
     write_csv,
@@ -28,7 +32,8 @@ from glf_minimal.files import (
 from glf_minimal.history import History
 from glf_minimal.models.base import LatentModel, Trainable
 from glf_minimal.pictures import save_grid
-from glf_minimal.training.settings import difference
+from glf_minimal.training.fingerprint import changes
+from glf_minimal.training.settings import FREE_SETTINGS, difference
 
 CONFIG, HISTORY, SAMPLES = "config.json", "history.csv", "samples.png"
 CHECKPOINT, WEIGHTS, SNAPSHOTS = "checkpoint.safetensors", "model.safetensors", "snapshots"
@@ -64,7 +69,7 @@ class Run:
         place.
         """
         self.model.eval()
-        metadata, weights = {"history": self.history}, self.model.state_dict()
+        metadata, weights = {"history": self.history}, plain_state(self.model)
         tensors = {f"model/{name}": value for name, value in weights.items()}
         tensors |= {f"optimizer/{name}": value for name, value in optimizers.items()}
         write_tensors(
@@ -85,7 +90,7 @@ class Run:
         """Keep the weights of this epoch."""
         make_folder(self.out / SNAPSHOTS, parents=False)  # a run's folder that is gone stays so
         path = self.out / SNAPSHOTS / f"epoch-{self.epoch:04d}.safetensors"
-        write_tensors(path, self.model.state_dict(), {"history": self.history})
+        write_tensors(path, plain_state(self.model), {"history": self.history})
 
     def resume(self) -> dict[str, Tensor]:
         """Go back to the finished weights or to the checkpoint, if any; give what ``save`` got as
@@ -114,6 +119,11 @@ class Run:
             self._remove_checkpoint()
         return optimizers
 
+    def say_that_it_was_finished(self) -> None:
+        """Print that weights were loaded and nothing was trained."""
+        if self.out:
+            print(f"{self.out} holds this training, finished: loaded, nothing was trained")
+
     def _remove_checkpoint(self) -> None:
         with suppress(OSError):  # beside the weights it is in nobody's way
             (self.out / CHECKPOINT).unlink()
@@ -125,6 +135,25 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         for name, tensor in tensors.items()
         if name.startswith(prefix)
     }
+
+
+def read_start(start: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The weights that a training starts from, and {"path", "sha256"} of the file that they are in.
+
+    ``start`` is a run's folder, whose finished weights are taken or else its checkpoint's, or one
+    such file; RunError where there is none.
+    """
+    path = Path(start)
+    if path.is_dir():
+        files = [path / name for name in (WEIGHTS, CHECKPOINT) if (path / name).exists()]
+        if not files:
+            raise RunError(
+                f"start: {path} has neither {WEIGHTS} nor {CHECKPOINT}; give the folder of a run"
+            )
+        path = files[0]
+    tensors, _ = read_tensors(path)
+    digest = sha256(path.read_bytes()).hexdigest()
+    return _under("model/", tensors) or tensors, {"path": str(path), "sha256": digest}
 
 
 def checkpoint_epoch(out: Path) -> int:
@@ -144,16 +173,26 @@ def claim_folder(out: Path, settings: dict) -> None:
             path.unlink()
         write_json(out / CONFIG, settings)
         return
-    config = read_json(out / CONFIG)
-    differences = difference(config, settings)
+    config, settings = read_json(out / CONFIG), json.loads(json.dumps(settings))
+    # The fingerprint is compared in a way of its own.
+    differences = difference(config, settings, free=(*FREE_SETTINGS, "fingerprint"))
     if differences:
-        changes = "; ".join(
+        told = "; ".join(
             f"{name} was {old!r}, now {new!r}" for name, (old, new) in list(differences.items())[:4]
         )
         raise RunError(
-            f"{out} holds a training with other settings ({changes}); give another folder or "
-            "delete this one"
+            f"{out} holds a training with other settings ({told}); give another folder, which with "
+            f"start={str(out)!r} (glf train: --start {out}) begins with the weights of this one, "
+            "or delete this one"
         )
+    # Folders of older versions have no fingerprint.
+    if "fingerprint" in config and "fingerprint" in settings:
+        changed = changes(config["fingerprint"], settings["fingerprint"])
+        if changed:
+            raise RunError(
+                f"{out} holds a training of another model ({', '.join(changed[:4])} changed); "
+                "build the model as it was, give another folder, or delete this one"
+            )
     made, now = config.get("made_with", {}), settings.get("made_with", {})
     elsewhere = {
         name: now.get(name) for name in ("hardware", "precision") if now.get(name) != made.get(name)

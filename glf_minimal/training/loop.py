@@ -11,21 +11,29 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from glf_minimal.data import ImageDataset
-from glf_minimal.errors import DataError, DivergenceError, GLFError, RecipeError
-from glf_minimal.files import locked_folder
+from glf_minimal.errors import DataError, DivergenceError, GLFError, RecipeError, RunError
+from glf_minimal.files import load_weights, locked_folder, plain_name
 from glf_minimal.history import History
-from glf_minimal.models.base import LatentModel, Stage, Trainable, Update
-from glf_minimal.networks import to_channels_last
+from glf_minimal.models.base import (
+    LatentModel,
+    Stage,
+    Trainable,
+    Update,
+    image_dtype,
+    unwrapped,
+)
 from glf_minimal.provenance import git_commit, hardware, versions
 from glf_minimal.training.checks import check_batch_norm, check_weights, watch_inverse
+from glf_minimal.training.fingerprint import fingerprint
 from glf_minimal.training.folder import (
     CHECKPOINT,
     SNAPSHOT_EPOCHS,
     Run,
     checkpoint_epoch,
     claim_folder,
+    read_start,
 )
-from glf_minimal.training.parallel import Team, join, share_batch_norm
+from glf_minimal.training.parallel import Team, join, shared_batch_norm
 from glf_minimal.training.settings import TrainConfig, uses_bf16
 
 STEPS_BETWEEN_CHECKS = 100  # how often the losses, kept on the device, are looked at for NaN
@@ -46,36 +54,44 @@ def stage_lengths(stages: tuple[Stage, ...], epochs: int) -> list[int]:
     return np.diff(bounds).tolist()
 
 
+def _trained_parameters(model: Trainable, update: Update) -> dict[str, dict[str, nn.Parameter]]:
+    """What an update moves: by part and name, each parameter once, as parts may share some."""
+    trained: dict[str, dict[str, nn.Parameter]] = {}
+    seen: set[nn.Parameter] = set()
+    for part in update.parts:
+        if not isinstance(getattr(model, part, None), nn.Module):
+            names = ", ".join(name for name, _ in model.named_children())
+            raise ValueError(
+                f"{type(model).__name__} has no part {part!r} to train; it has {names}"
+            )
+        trained[part] = {
+            f"{part}.{plain_name(name)}": parameter
+            for name, parameter in getattr(model, part).named_parameters()
+            if parameter.requires_grad and parameter not in seen
+        }
+        seen |= set(trained[part].values())
+    if not seen:
+        raise ValueError(
+            f"the parts {', '.join(update.parts)} have no parameters to train; are they all frozen?"
+        )
+    return trained
+
+
 class _Stepper:
     """One update of a stage with its parameters and its optimizer."""
 
     def __init__(self, model: Trainable, update: Update, prefix: str):
-        self.model, self.update, self.prefix = (
-            model,
-            update,
-            prefix,
-        )  # the prefix goes before the names of its terms
+        self.model = model
+        self.update = update
+        self.prefix = prefix  # goes before the names of its terms
         self.parameters: dict[str, nn.Parameter] = {}
-        groups, seen = [], set()
-        for part, adam in update.parts.items():
-            named = {
-                f"{part}.{n}": p
-                for n, p in getattr(model, part).named_parameters()
-                if p.requires_grad
-            }
-            named = {
-                n: p for n, p in named.items() if p not in seen
-            }  # parts may share (tied) parameters
-            seen |= set(named.values())
+        groups = []
+        for part, named in _trained_parameters(model, update).items():
             self.parameters |= named
             if named:
-                groups.append({"params": list(named.values()), **asdict(adam)})
-        if not seen:
-            raise ValueError(
-                f"the parts {', '.join(update.parts)} have no parameters to train; are they all "
-                "frozen?"
-            )
-        self.fused = all(p.device.type in ("cpu", "cuda") for p in seen)
+                groups.append({"params": list(named.values()), **asdict(update.parts[part])})
+        devices = {parameter.device.type for parameter in self.parameters.values()}
+        self.fused = devices <= {"cpu", "cuda"}
         self.optimizer = torch.optim.Adam(groups, fused=self.fused)
 
     def step(
@@ -108,7 +124,13 @@ class _Stepper:
         """
         for name in [name for name in tensors if name.startswith(prefix)]:
             parameter_name, key = name.removeprefix(prefix).rsplit("/", 1)
-            parameter, value = self.parameters[parameter_name], tensors[name]
+            parameter_name, value = plain_name(parameter_name), tensors[name]
+            if parameter_name not in self.parameters:
+                raise RunError(
+                    f"{CHECKPOINT} is of a training that moved {parameter_name}, which this model "
+                    "does not; train what was trained before, or give another folder"
+                )
+            parameter = self.parameters[parameter_name]
             if key == "step":
                 like = torch.zeros((), device=parameter.device if self.fused else "cpu")
             else:
@@ -122,58 +144,95 @@ def fit(
     config: TrainConfig = TrainConfig(),
     out: str | Path | None = None,
     settings: dict | None = None,
+    start: str | Path | None = None,
 ) -> History:
     """Train a model; return its history, one row an epoch with the mean of every loss term.
 
     With ``out``, the folder gets the files that ``training.folder`` lists. A training that was
     stopped goes on from its checkpoint when ``fit`` is called again with the same arguments, and
     ends with the weights it would have had without the stop (on the same machine). One that is
-    finished is loaded and returned.
+    finished is loaded and returned, and a printed line says so. Another model, data or setting than
+    the folder's is an error.
 
-    The model is left on the training's device, in eval mode. torch's global random state is left as
-    it was. Started by ``torchrun`` or ``accelerate launch``, the processes train one model together
+    The model is left on the training's device, in eval mode, and without gradients. Nothing else of
+    its modules changes but the values of their weights and statistics. In train mode are the parts
+    that are being trained, and within them every module but those whose parameters are all frozen:
+    batch norm of a frozen module does not move. torch's global random state is left as it was.
+    Started by ``torchrun`` or ``accelerate launch``, the processes train one model together
     (``training.parallel``).
 
     Args:
-        model: any ``LatentModel``, or anything else that is ``Trainable``.
+        model: any ``LatentModel``, or anything else that is ``Trainable``. Of a compiled one the
+            model inside is trained.
         data: a data set, or a tensor of images (N, C, H, W), float in [0, 1] or uint8.
         config: how long and how.
         out: folder for the files; None writes none.
         settings: what else describes this training (JSON-able), such as the model's arguments; kept
             in ``config.json``, and a stopped training only goes on with the same.
+        start: begin with the weights of another training of this model, not with those that it has:
+            the folder of a run, finished or not, or a file of weights or checkpoint in one. All
+            else begins anew: optimizers, stages, schedule.
 
     Raises:
         DivergenceError: a loss or a weight is NaN or infinite; says at which step, and what to go
             back to.
-        RunError: ``out`` is a file, is in use, or holds another training.
+        RunError: ``out`` is a file, is in use, or holds another training; ``start`` has no weights
+            that fit.
         RecipeError: a setting that this machine or this model cannot have.
         ValueError: the model's parts do not fit each other or the images.
     """
+    model = unwrapped(model)
     data = data if isinstance(data, ImageDataset) else ImageDataset(data)
     team, device = join(config.device)
     # Whatever does not fit shows here, before a file is written.
     stage_lengths(model.stages, config.epochs)
     check_batch_norm(model, min(config.batch_size, len(data)))
     check_weights(model)
-    if team.size > 1:
-        share_batch_norm(model)
-    model.to(device)
-    to_channels_last(model)
-    data = data.to(device)
-    with torch.enable_grad(), torch.random.fork_rng(range(torch.cuda.device_count())):
+    for stage in model.stages:
+        for update in stage.updates:
+            _trained_parameters(model, update)
+    try:
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            torch.random.fork_rng(range(torch.cuda.device_count())),
+        ):
+            source = {}
+            if start is not None:
+                tensors, source = read_start(start)
+                load_weights(model, tensors, Path(source["path"]))
+            model.to(device).eval()
+            data = data.to(device)
+            ends = torch.tensor([0, len(data) - 1], device=device)
+            _try_out(model, _batch(data, ends, image_dtype(model)), writes=out is not None)
+            facts = describe(model, settings or {}, data, config, device, team.size)
+            if source:
+                facts["start"] = source
+            with shared_batch_norm(model, team, device):
+                return _train(model, data, config, out, facts, device, team)
+    finally:
         model.eval()
-        ends = torch.tensor([0, len(data) - 1], device=device)
-        _try_out(model, _batch(data, ends, next(model.parameters()).dtype), writes=out is not None)
-        if out is None:
-            return _Loop(Run(model, config.epochs), data, config, device, team).run_stages()
-        with locked_folder(Path(out)) if team.rank == 0 else nullcontext(Path(out)) as folder:
-            if team.rank == 0:
-                content = describe(model, settings or {}, data, config, device, team.size)
-                claim_folder(folder, content)
-            team.wait()  # until the first one has seen that the folder is theirs
-            return _Loop(
-                Run(model, config.epochs, folder, config.seed), data, config, device, team
-            ).run_stages()
+        model.zero_grad(set_to_none=True)
+
+
+def _train(
+    model: Trainable,
+    data: ImageDataset,
+    config: TrainConfig,
+    out: str | Path | None,
+    facts: dict,
+    device: torch.device,
+    team: Team,
+) -> History:
+    """Train in memory, or in the folder ``out`` if it is free for a training of these facts."""
+    if out is None:
+        return _Loop(Run(model, config.epochs), data, config, device, team).run_stages()
+    with locked_folder(Path(out)) if team.rank == 0 else nullcontext(Path(out)) as folder:
+        if team.rank == 0:
+            claim_folder(folder, facts)
+        team.wait()  # until the first one has seen that the folder is theirs
+        run = Run(model, config.epochs, folder, config.seed)
+        return _Loop(run, data, config, device, team).run_stages()
 
 
 def _batch(data: ImageDataset, index: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -242,6 +301,7 @@ def describe(
         "data": {"name": data.name},
         **settings,
         "built": model.describe(),
+        "fingerprint": fingerprint(model),
         **facts,
         "made_with": made_with,
     }
@@ -266,7 +326,7 @@ class _Loop:
         )  # of all processes together
         self.steps = len(data) // self.batch_size  # an epoch
         self.bf16 = uses_bf16(config.precision, device)
-        self.dtype = next(run.model.parameters()).dtype
+        self.dtype = image_dtype(run.model)
 
     def run_stages(self) -> History:
         """All stages, from where the run's folder says that the training stands."""
@@ -280,6 +340,9 @@ class _Loop:
             self.team.wait()  # until all have read the checkpoint
             if run.out:
                 run.save(optimizers)
+        elif run.finished:
+            run.say_that_it_was_finished()
+            return run.history
         first = 0
         hidden = not self.config.progress or self.team.rank > 0
         with tqdm(
@@ -300,7 +363,6 @@ class _Loop:
                             epochs_of_last_stage=run.epoch - first if stage is stages[-1] else 0,
                         )
                 first += length
-        self.model.eval()
         return run.history
 
     def _keep(self, steppers: list[_Stepper], epochs_of_last_stage: int) -> None:
@@ -393,11 +455,17 @@ class _Loop:
         return row | times | means | watched
 
     def _set_modes(self, steppers: list[_Stepper]) -> None:
-        """Train mode for the parts that are trained, eval mode for those that are frozen."""
+        """Train mode for the parts that are trained, eval mode for what is frozen, whole parts or
+        modules within them.
+        """
         trained = {name.split(".")[0] for stepper in steppers for name in stepper.parameters}
         self.model.train()
         for name, part in self.model.named_children():
             part.train(name in trained)
+            for module in part.modules():
+                parameters = list(module.parameters())
+                if parameters and not any(p.requires_grad for p in parameters):
+                    module.eval()
 
     def _check_finite(self, terms: list[str], trace: list[Tensor], step: int) -> None:
         """Raise if one of the latest losses, or a weight, is NaN or infinite. ``step`` is how many
@@ -417,9 +485,10 @@ class _Loop:
                 return
             what = f"the weights {broken[0]} are not finite after step {step}"
         out, epoch = self.run.out, checkpoint_epoch(self.run.out) if self.run.out else 0
-        back = (
-            f"last good checkpoint: {out / CHECKPOINT} (epoch {epoch})"
-            if epoch
-            else "no checkpoint was written yet"
-        )
-        raise DivergenceError(f"{what} (epoch {self.run.epoch + 1}); {back}; try a smaller lr")
+        advice = "no checkpoint was written yet; try a smaller lr"
+        if epoch:
+            advice = (
+                f"last good checkpoint: {out / CHECKPOINT} (epoch {epoch}); a new folder begins "
+                f"with it by start={str(out)!r} (glf train: --start {out}); try a smaller lr"
+            )
+        raise DivergenceError(f"{what} (epoch {self.run.epoch + 1}); {advice}")

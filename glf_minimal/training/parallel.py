@@ -2,14 +2,16 @@
 parallelism.
 
 Each process has the whole model on a device of its own and takes its part of every batch.
-Gradients, the statistics of batch norm and the losses are averaged over the processes, so that N of
-them with batches of B images train as one does with batches of N * B, up to rounding. Only what a
-loss draws at random (a VAE's noise) is drawn otherwise.
+Gradients and losses are averaged over the processes, and so are, on GPUs, the statistics of batch
+norm, so that N of them with batches of B images train as one does with batches of N * B, up to
+rounding. Only what a loss draws at random (a VAE's noise) is drawn otherwise. On CPUs, where torch
+has no such batch norm, several processes train models without batch norm only.
 """
 
 import atexit
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from glf_minimal.errors import RecipeError
 from glf_minimal.training.settings import pick_device
 
 
@@ -72,54 +75,32 @@ def join(device: str) -> tuple[Team, torch.device]:
     return Team(dist.get_rank(), dist.get_world_size()), chosen
 
 
-class _Mean(torch.autograd.Function):
-    """The mean of a tensor over the processes; each gets the mean of all their gradients back."""
+@contextmanager
+def shared_batch_norm(model: nn.Module, team: Team, device: torch.device) -> Iterator[None]:
+    """While the block lasts, the batch norms of a model take the statistics of all processes'
+    batches together: they are torch's ``SyncBatchNorm``, which is for GPUs alone.
 
-    @staticmethod
-    def forward(ctx: object, x: Tensor) -> Tensor:
-        x = x.clone()
-        dist.all_reduce(x)
-        return x / dist.get_world_size()
-
-    @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> Tensor:
-        return _Mean.forward(ctx, gradient)
-
-
-class SharedBatchNorm(_BatchNorm):
-    """Batch norm of any dimension whose statistics, in train mode, are those of all processes'
-    batches together.
-
-    ``torch.nn.SyncBatchNorm`` is the same for GPUs alone.
+    Afterwards the model has its own modules again, with the statistics that were gathered.
+    RecipeError where several processes on CPUs train a model with batch norm.
     """
-
-    def _check_input_dim(self, x: Tensor) -> None: ...
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, ...) -> the same shape, normalized over all but the channels C."""
-        if not self.training:
-            return super().forward(x)
-        dims, shape = [0, *range(2, x.ndim)], [1, -1] + [1] * (x.ndim - 2)
-        wide, size = x.float(), dist.get_world_size()
-        mean = _Mean.apply(wide.mean(dims))
-        variance = _Mean.apply((wide - mean.view(shape)).square().mean(dims))
-        if self.track_running_stats:
-            with torch.no_grad():
-                count = size * x.numel() / x.shape[1]
-                self.num_batches_tracked += 1
-                rate = self.momentum or 1 / self.num_batches_tracked.item()
-                self.running_mean.lerp_(mean, rate)
-                self.running_var.lerp_(variance * count / (count - 1), rate)
-        normal = (wide - mean.view(shape)) / (variance + self.eps).sqrt().view(shape)
-        if self.affine:
-            normal = normal * self.weight.view(shape) + self.bias.view(shape)
-        return normal.to(x.dtype)
-
-
-def share_batch_norm(model: nn.Module) -> None:
-    """Make every batch norm of a model a ``SharedBatchNorm``, in place: its weights and its users
-    stay.
-    """
-    for module in model.modules():
-        if isinstance(module, _BatchNorm):
-            module.__class__ = SharedBatchNorm
+    own = [
+        (parent, name, module)
+        for parent in model.modules()
+        for name, module in parent.named_children()
+        if isinstance(module, _BatchNorm)
+    ]
+    if team.size == 1 or not own:
+        yield
+        return
+    if device.type != "cuda":
+        raise RecipeError(
+            "this model has batch norm, whose statistics several processes share on GPUs only; "
+            "train it in one process, or take networks and a flow without batch norm"
+        )
+    nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    try:
+        yield
+    finally:
+        for parent, name, module in own:
+            module.train(getattr(parent, name).training)
+            setattr(parent, name, module)  # its weights and statistics are the converted one's

@@ -11,13 +11,19 @@ from pathlib import Path
 
 import torch
 
-from glf_minimal.errors import RecipeError
+from glf_minimal.errors import RecipeError, real_number, whole_number
 
 # Settings of the machine and of whoever sits at it. They change nothing that a training leaves, so
 # the command that trains a run again does not name them.
 MACHINE_SETTINGS = ("train.device", "train.progress", "train.checkpoint_seconds")
 # What may differ between the start of a training and its going on.
-FREE_SETTINGS = (*MACHINE_SETTINGS, "train.snapshots", "made_with")
+FREE_SETTINGS = (
+    *MACHINE_SETTINGS,
+    "train.snapshots",
+    "made_with",
+    "start.path",
+    "fingerprint.python",
+)
 
 
 def flatten(content: dict, levels: int | None = None, prefix: str = "") -> dict[str, object]:
@@ -101,13 +107,18 @@ class TrainConfig:
     progress: bool = True
 
     def __post_init__(self):
-        for name, smallest in {"epochs": 1, "batch_size": 1, "halve_every": 1, "seed": 0}.items():
-            if not isinstance(value := getattr(self, name), int) or value < smallest:
-                raise RecipeError(
-                    f"{name}: expected a whole number, at least {smallest}, got {value!r}"
-                )
+        checked: dict[str, object] = {
+            name: whole_number(name, getattr(self, name), least)
+            for name, least in {"epochs": 1, "batch_size": 1, "halve_every": 1, "seed": 0}.items()
+        }
+        positive = "a positive number"
+        checked["lr"] = real_number("lr", self.lr, positive)
+        checked["checkpoint_seconds"] = real_number("checkpoint_seconds", self.checkpoint_seconds)
+        checked["device"] = str(self.device)  # may be a torch.device
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)  # the dataclass is frozen
         if not 0 < self.lr < math.inf:
-            raise RecipeError(f"lr: expected a positive number, got {self.lr}")
+            raise RecipeError(f"lr: expected {positive}, got {self.lr}")
         if self.seed >= 2**32:
             raise RecipeError(f"seed: expected less than 2^32, got {self.seed}")
         options = {
@@ -129,7 +140,7 @@ class TrainConfig:
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """ "auto" is the GPU if there is one, else the CPU."""
+    """The device of this name; "auto" is the GPU if there is one, else the CPU."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind = name.split(":")[0]
