@@ -22,6 +22,22 @@ app = typer.Typer(
 )
 
 
+def _expanded(path: str) -> Path:
+    from glf_minimal.files import user_path
+
+    return user_path(path)
+
+
+def _path_option(text: str, **settings: str) -> object:
+    """An option that takes a path, in which "~" is the user's own folder."""
+    return typer.Option(help=text, metavar="PATH", parser=_expanded, **settings)
+
+
+def _run_argument(text: str) -> object:
+    """The argument RUN: a path, in which "~" is the user's own folder."""
+    return typer.Argument(help=text, metavar="RUN", parser=_expanded)
+
+
 @app.command()
 def recipes(
     name: Annotated[
@@ -66,7 +82,7 @@ def _parse_settings(assignments: list[str]) -> dict[str, object]:
 def train(
     recipe: Annotated[str, typer.Option(help="Name of a recipe; 'glf recipes' lists them.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the run.", show_default="runs/RECIPE")
+        Path | None, _path_option("Folder of the run.", show_default="runs/RECIPE")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
     data: Annotated[
@@ -79,7 +95,7 @@ def train(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:0, …")] = None,
     root: Annotated[
         Path | None,
-        typer.Option(help="Where data is cached.", show_default="$GLF_DATA or data/cache"),
+        _path_option("Where data is cached.", show_default="$GLF_DATA or data/cache"),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -134,10 +150,8 @@ def _file_to_write(out: Path, suffix: str) -> Path:
 
 @app.command()
 def sample(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    out: Annotated[
-        Path | None, typer.Option(help="PNG to write.", show_default="RUN/grid.png")
-    ] = None,
+    run: Annotated[Path, _run_argument("Folder of a finished run.")],
+    out: Annotated[Path | None, _path_option("PNG to write.", show_default="RUN/grid.png")] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 64,
     temperature: Annotated[float, typer.Option(min=0.0, help="Scale of the noise.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the noise.")] = 0,
@@ -177,20 +191,24 @@ def sample(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run of a GLF.")],
+    run: Annotated[Path, _run_argument("Folder of a finished run of a GLF.")],
     out: Annotated[
-        Path | None, typer.Option(help="JavaScript file to write.", show_default="RUN/model.js")
+        Path | None, _path_option("JavaScript file to write.", show_default="RUN/model.js")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Where the run's data lies now, if it was moved: folder:PATH."),
     ] = None,
     root: Annotated[
         Path | None,
-        typer.Option(help="Where data is cached.", show_default="$GLF_DATA or data/cache"),
+        _path_option("Where data is cached.", show_default="$GLF_DATA or data/cache"),
     ] = None,
 ) -> None:
     """Write a run's flow and decoder to a file from which a page in the browser draws samples."""
     from glf_minimal.recipes.export import export_run
 
     out = _file_to_write(out or run / "model.js", ".js")
-    moved = export_run(run, out, root)
+    moved = export_run(run, out, root, data)
     typer.echo(
         f"{out}: {out.stat().st_size / 1000:.0f} kB; rounding moves a pixel in [0, 1] by at most "
         f"{moved:.1g}"
@@ -199,7 +217,7 @@ def export(
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    run: Annotated[Path, _run_argument("Folder of a finished run.")],
     samples: Annotated[int, typer.Option(min=5, help="How many images are generated.")] = 10_000,
     reference: Annotated[str, typer.Option(help="Split of real images to compare with.")] = "test",
     train_mode: Annotated[
@@ -229,9 +247,7 @@ def evaluate(
     ] = False,
     inception: Annotated[
         Path | None,
-        typer.Option(
-            help="FID with Inception's weights from this file, in place of --fid's download."
-        ),
+        _path_option("FID with Inception's weights from this file, in place of --fid's download."),
     ] = None,
     record: Annotated[
         str | None,
@@ -239,17 +255,21 @@ def evaluate(
             metavar="EXPERIMENT/ROW", help="Write a record with the run's samples and history."
         ),
     ] = None,
-    results: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("data/results"),
+    results: Annotated[Path, _path_option("Folder of the records.")] = Path("data/results"),
     install: Annotated[
         bool,
         typer.Option(
             "--install", help="Of a classifier: make it the one behind the FCD of its data set."
         ),
     ] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Where the run's data lies now, if it was moved: folder:PATH."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0, …")] = "auto",
     root: Annotated[
         Path | None,
-        typer.Option(help="Where data is cached.", show_default="$GLF_DATA or data/cache"),
+        _path_option("Where data is cached.", show_default="$GLF_DATA or data/cache"),
     ] = None,
 ) -> None:
     """Measure a finished run, and print its numbers and protocol; of a classifier, its accuracy."""
@@ -267,7 +287,7 @@ def evaluate(
             raise typer.BadParameter(
                 f"{run} holds a classifier; --install it instead", param_hint="--record"
             )
-        facts = evaluate_classifier(run, root, install, pick_device(device))
+        facts = evaluate_classifier(run, root, install, pick_device(device), data)
         typer.echo(f"test accuracy {facts['accuracy']:.4f} on {facts['test_images']} images")
         return
     if install:
@@ -283,7 +303,7 @@ def evaluate(
         batch_size=batch_size,
     )
     network = InceptionFeatures(weights=inception) if fid or inception is not None else None
-    outcome = evaluate_run(run, protocol, root, pick_device(device), network, real)
+    outcome = evaluate_run(run, protocol, root, pick_device(device), network, real, data)
     typer.echo("\n".join(table(outcome)))
     if record is not None:
         typer.echo(f"record: {write_record(outcome, run, results, experiment, row)}")
@@ -310,21 +330,19 @@ def reproduce(
             help="For a reduced run, such as train.epochs=20; see 'glf recipes'.",
         ),
     ] = None,
-    runs: Annotated[Path, typer.Option(help="Folder of the trainings.")] = Path("runs"),
-    results: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("data/results"),
+    runs: Annotated[Path, _path_option("Folder of the trainings.")] = Path("runs"),
+    results: Annotated[Path, _path_option("Folder of the records.")] = Path("data/results"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0, …")] = "auto",
     fid: Annotated[
         bool, typer.Option("--fid", help="Measure FID, too: needs Inception's weights (96 MB).")
     ] = False,
     inception: Annotated[
         Path | None,
-        typer.Option(
-            help="FID with Inception's weights from this file, in place of --fid's download."
-        ),
+        _path_option("FID with Inception's weights from this file, in place of --fid's download."),
     ] = None,
     root: Annotated[
         Path | None,
-        typer.Option(help="Where data is cached.", show_default="$GLF_DATA or data/cache"),
+        _path_option("Where data is cached.", show_default="$GLF_DATA or data/cache"),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is recorded and what is missing.")
@@ -364,8 +382,8 @@ def reproduce(
 
 @app.command()
 def report(
-    results: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("data/results"),
-    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("book/generated"),
+    results: Annotated[Path, _path_option("Folder of the records.")] = Path("data/results"),
+    out: Annotated[Path, _path_option("Folder to write to.")] = Path("book/generated"),
 ) -> None:
     """Write every table and figure of the book from the records."""
     from glf_minimal.reproduction import write_report
@@ -377,7 +395,11 @@ def report(
 def main() -> None:
     """Run the command line; an error of this package is one line on stderr and exit code 1."""
     if os.environ.get("RANK", "0") != "0":  # of processes that train together the first one speaks
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        # What the encoding of a terminal or a redirected file lacks is written as its number.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     with warnings.catch_warnings():  # which puts back how warnings are shown, too
         warnings.showwarning = lambda message, *_: typer.echo(
             f"glf: {' '.join(str(message).split())}", err=True

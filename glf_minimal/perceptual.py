@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glf_minimal.errors import RecipeError
-from glf_minimal.files import DAMAGE, load_weights, read_pretrained
+from glf_minimal.files import DAMAGE, load_weights, read_pretrained, user_path
 
 # Which entries of the network's ``features`` are compared: for VGG16 the authors' choice, with one
 # more from 64 pixels on; for SqueezeNet the last layer before each pooling, and the last fire
@@ -55,7 +55,7 @@ def load_features(network: str, weights: str | Path | None = None) -> nn.Sequent
                 f"reconstruction={network}:PATH"
             ) from error
     else:
-        tensors = read_pretrained(Path(weights))
+        tensors = read_pretrained(user_path(weights))
     with torch.device("meta"):
         features = make().features
     features = features.to_empty(device="cpu")
@@ -65,7 +65,7 @@ def load_features(network: str, weights: str | Path | None = None) -> nn.Sequent
         for name, t in found
         if str(name).startswith("features.")
     }
-    load_weights(features, own, Path(weights or known.url))
+    load_weights(features, own, user_path(weights or known.url))
     return features.requires_grad_(False).eval()
 
 

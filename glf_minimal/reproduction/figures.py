@@ -6,7 +6,7 @@ from textwrap import fill
 
 import torch
 
-from glf_minimal.files import read_csv
+from glf_minimal.files import read_csv, user_path
 from glf_minimal.plotting import COLOURS, latent_map, panels, training_curves, use_style
 from glf_minimal.reproduction import plan
 from glf_minimal.reproduction.cells import Experiment
@@ -23,7 +23,7 @@ def samples(results: str | Path, experiment: Experiment, sets: tuple[str, ...]):
     pictures = {}
     for data in sets:
         for name, row in read_rows(results, experiment, data).items():
-            folder = Path(results) / experiment.folder / data / name
+            folder = user_path(results) / experiment.folder / data / name
             paths = [folder / f"seed-{record['seed']}.png" for record in row.records]
             if drawn := [
                 path for path in paths if path.exists()
@@ -79,7 +79,7 @@ def flowae_report_tsne(results: str | Path):
     """t-SNE maps of the test latents of a VAE and of FlowAE's auto-encoder, coloured by digit; the
     first seed.
     """
-    folder = Path(results) / plan.FLOWAE_REPORT.folder / "mnist"
+    folder = user_path(results) / plan.FLOWAE_REPORT.folder / "mnist"
     maps = {
         row: path for row in ("vae", "flowae") if (path := folder / row / "seed-0-map.csv").exists()
     }
@@ -135,7 +135,7 @@ def pictures_of_glf(results: str | Path, name: str, experiment: Experiment, shar
     from matplotlib.image import imread
 
     places = {
-        data: Path(results) / plan.TABLE_1.folder / data / "glf" / f"seed-0-{name}"
+        data: user_path(results) / plan.TABLE_1.folder / data / "glf" / f"seed-0-{name}"
         for data in plan.TABLE_1.rows
     }
     found = {data: imread(path) for data, path in places.items() if path.exists()}

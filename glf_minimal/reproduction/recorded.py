@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from glf_minimal.evaluation.evaluate import Protocol
-from glf_minimal.files import read_csv
+from glf_minimal.files import read_csv, user_path
 from glf_minimal.reproduction import plan
 from glf_minimal.reproduction.cells import Experiment, Row, differing
 from glf_minimal.reproduction.records import read_records
@@ -187,7 +187,7 @@ def read_rows(results: str | Path, experiment: Experiment, data: str) -> dict[st
         RunError: a record that is damaged.
     """
     found = {}
-    if any((Path(results) / experiment.folder / data).glob("*/seed-*.json")):
+    if any((user_path(results) / experiment.folder / data).glob("*/seed-*.json")):
         found = read_records(results, experiment.folder, data)
     planned = experiment.rows[data]
     return {
@@ -255,7 +255,7 @@ def nearest_distances(results: str | Path, data: str) -> dict[str, list[float]]:
     Empty where it has none.
     """
     path, distances = (
-        Path(results) / plan.TABLE_1.folder / data / "glf" / "seed-0-neighbours.csv",
+        user_path(results) / plan.TABLE_1.folder / data / "glf" / "seed-0-neighbours.csv",
         {},
     )
     for row in read_csv(path) if path.exists() else []:

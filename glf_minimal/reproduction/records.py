@@ -20,11 +20,19 @@ from glf_minimal.evaluation.classifier import (
 )
 from glf_minimal.evaluation.evaluate import Protocol, evaluate, learning_curve
 from glf_minimal.evaluation.features import InceptionFeatures
-from glf_minimal.files import atomic, make_folder, read_csv, read_json, read_tensors, write_json
+from glf_minimal.files import (
+    atomic,
+    make_folder,
+    read_csv,
+    read_json,
+    read_tensors,
+    user_path,
+    write_json,
+)
 from glf_minimal.models import LatentModel
 from glf_minimal.provenance import git_commit, hardware, versions
 from glf_minimal.recipes.recipe import GROUPS
-from glf_minimal.recipes.run import load_data, load_run, read_config, train_command
+from glf_minimal.recipes.run import load_run, load_run_data, read_config, train_command
 from glf_minimal.training.folder import HISTORY, SAMPLES, SNAPSHOTS, WEIGHTS, History
 
 
@@ -64,27 +72,30 @@ def evaluate_run(
     device: torch.device | str = "cpu",
     inception: InceptionFeatures | None = None,
     real: bool = False,
+    data: str | None = None,
 ) -> dict:
     """Evaluate a finished run (with ``real``, training images in place of samples); gives the
     content of a record.
 
-    Images are rounded to 0 or 1 where the run was trained on such. A run that is not of the
+    ``data`` says where the run's data lies now, as in "folder:PATH"; None for where it lay. Images
+    are rounded to 0 or 1 where the run was trained on such. A run that is not of the
     catalogue's recipes has no "commands". Where the training kept snapshots, "curve" says what each
     of them is worth.
 
     Raises:
-        RunError: no finished run, or not of a model that ``recipes.build`` can build.
+        RunError: no finished run, not of a model that ``recipes.build`` can build, or trained on
+            other data.
     """
     started = time.perf_counter()
-    folder, device = Path(folder), torch.device(device)
+    folder, device = user_path(folder), torch.device(device)
     config = read_config(folder)
     model, _ = load_run(folder, device)
-    grey = config["data"] | {"binarize": False}  # the protocol says whether to round
     protocol = replace(protocol, binarize=config["data"].get("binarize", False))
-    reference = load_data(grey, protocol.reference, root)
-    measures = evaluate(
-        model, reference, protocol, inception, real=load_data(grey, "train", root) if real else None
-    )
+    splits = (protocol.reference, *(["train"] if real else []))
+    # Not rounded to 0 or 1 yet: the protocol says whether to.
+    loaded = load_run_data(folder, config, splits, root, data, binarize=False)
+    reference = loaded[0]
+    measures = evaluate(model, reference, protocol, inception, real=loaded[1] if real else None)
     flags = {"--real": real, "--fid": inception is not None}
     options = [*protocol_options(protocol), *(flag for flag, is_set in flags.items() if is_set)]
     facts = None
@@ -111,6 +122,7 @@ def evaluate_run(
             "seconds": round(time.perf_counter() - started, 1),
             "reference_images": len(reference),
             "reference_sha256": reference.digest,
+            **({"reference_origin": reference.origin} if reference.origin else {}),
             "versions": versions(),
             "commit": git_commit(),
             "hardware": hardware(device),
@@ -193,6 +205,8 @@ def table(record: dict) -> list[str]:
         lines.append(
             "classifier of {data}, test accuracy {accuracy:.4f}".format(**record["classifier"])
         )
+    if origin := record["evaluation"].get("reference_origin"):
+        lines.append(f"compared with {origin}")
     return [
         *lines,
         "protocol: " + ", ".join(f"{name} {value}" for name, value in record["protocol"].items()),
@@ -242,7 +256,7 @@ def _path(results: str | Path, *names: str) -> Path:
                 "expected the name of an experiment, a data set or a row, without '/'; got "
                 f"{name!r}"
             )
-    return Path(results, *names)
+    return user_path(results).joinpath(*names)
 
 
 def read_record(path: Path) -> dict:

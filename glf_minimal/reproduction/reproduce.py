@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from glf_minimal.errors import DivergenceError, GLFError, RunError
 from glf_minimal.evaluation.classifier import classifier_digest
 from glf_minimal.evaluation.features import InceptionFeatures
-from glf_minimal.files import make_folder
+from glf_minimal.files import make_folder, user_path
 from glf_minimal.recipes.run import train_recipe
 from glf_minimal.reproduction.cells import Cell, differing
 from glf_minimal.reproduction.extras import EXTRAS
@@ -97,6 +97,7 @@ def reproduce(
     A cell that cannot be trained or measured does not keep the others from it.
     """
     failed, counts, device = [], Counter(), str(pick_device(device))
+    runs, results = user_path(runs), user_path(results)
     make_folder(runs)
     for place, cell in enumerate(cells, start=1):
         name = f"[{place}/{len(cells)}] {cell.experiment.name} {cell.data} {cell.row.name}"

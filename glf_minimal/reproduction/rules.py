@@ -6,7 +6,7 @@ from itertools import combinations, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from glf_minimal.files import read_csv
+from glf_minimal.files import read_csv, user_path
 from glf_minimal.reproduction import plan, published
 from glf_minimal.reproduction.cells import Experiment
 from glf_minimal.reproduction.recorded import RecordedRow, common_seeds, first_at, read_rows
@@ -334,7 +334,7 @@ def compact_clusters(results: str | Path) -> Judgement:
     """The silhouettes of digits in the t-SNE maps (Rousseeuw, 1987), from -1 to 1."""
     from sklearn.metrics import silhouette_score
 
-    folder, silhouettes = Path(results) / plan.FLOWAE_REPORT.folder / "mnist", []
+    folder, silhouettes = user_path(results) / plan.FLOWAE_REPORT.folder / "mnist", []
     rows = _alike(results, plan.FLOWAE_REPORT, "mnist", "flowae", of=("flowae", "vae"))
     for path in (folder / name / "seed-0-map.csv" for name in ("flowae", "vae")):
         if not path.exists() or not rows:

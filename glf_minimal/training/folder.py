@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from glf_minimal.data import picture_folder
 from glf_minimal.errors import RunError
 from glf_minimal.files import (
     load_weights,
@@ -157,6 +158,11 @@ def claim_folder(out: Path, settings: dict) -> None:
     config = read_json(out / CONFIG)
     old, new = _flatten(config), _flatten(json.loads(json.dumps(settings)))
     names = [n for n in old | new if not n.startswith(FREE_SETTINGS) and old.get(n) != new.get(n)]
+    # Of folders the digest of their pictures says whether they are the same, wherever they lie.
+    moved = "data.name" in names and "data_sha256" not in names
+    moved = moved and None not in [picture_folder(side.get("data.name")) for side in (old, new)]
+    if moved:
+        names.remove("data.name")
     if names:
         changes = "; ".join(
             f"{name} was {old.get(name)!r}, now {new.get(name)!r}" for name in names[:4]
@@ -165,6 +171,9 @@ def claim_folder(out: Path, settings: dict) -> None:
             f"{out} holds a training with other settings ({changes}); give another folder or "
             "delete this one"
         )
+    if moved:
+        config["data"]["name"] = new["data.name"]
+        write_json(out / CONFIG, config)
     made, now = config.get("made_with", {}), settings.get("made_with", {})
     elsewhere = {
         name: now.get(name) for name in ("hardware", "precision") if now.get(name) != made.get(name)

@@ -1,5 +1,6 @@
 """The one training loop, for every model of this package and for the reader's own."""
 
+import sys
 import time
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from glf_minimal.data import ImageDataset
 from glf_minimal.errors import DataError, DivergenceError, GLFError, RecipeError
-from glf_minimal.files import locked_folder
+from glf_minimal.files import locked_folder, user_path
 from glf_minimal.models.base import LatentModel, Stage, Trainable, Update
 from glf_minimal.networks import to_channels_last
 from glf_minimal.provenance import git_commit, hardware, versions
@@ -160,13 +161,16 @@ def fit(
     model.to(device)
     to_channels_last(model)
     data = data.to(device)
+    if data.origin and team.rank == 0:  # so that nobody trains on pictures unknowingly
+        print(f"training on {data.origin}", file=sys.stderr)
     with torch.enable_grad(), torch.random.fork_rng(range(torch.cuda.device_count())):
         model.eval()
         ends = torch.tensor([0, len(data) - 1], device=device)
         _try_out(model, _batch(data, ends, next(model.parameters()).dtype), writes=out is not None)
         if out is None:
             return _Loop(Run(model, config.epochs), data, config, device, team).run_stages()
-        with locked_folder(Path(out)) if team.rank == 0 else nullcontext(Path(out)) as folder:
+        out = user_path(out)
+        with locked_folder(out) if team.rank == 0 else nullcontext(out) as folder:
             if team.rank == 0:
                 claim_folder(folder, _describe(model, settings or {}, data, config, device, team))
             team.wait()  # until the first one has seen that the folder is theirs
