@@ -115,7 +115,7 @@ def split_folder(folder: Path) -> SplitFolder:
     rest = list_pictures(folder, without=(train[0], held_out[0]))
     others = parts[0].others + parts[1].others + rest.others
     if rest.pictures:
-        others["pictures outside of these"] = len(rest.pictures)
+        others["elsewhere in it"] = len(rest.pictures)
     wheres = [f"{part[0].name}/" for part in (train, held_out)]
     return _split(folder, parts[0].pictures, parts[1].pictures, wheres, others)
 
