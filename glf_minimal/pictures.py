@@ -47,7 +47,6 @@ def read_picture(file: Path) -> Image.Image:
         mode = "L" if _has_no_colours(picture) else "RGB"
         if picture.mode in ("I", "F"):  # conversion would clip these
             raise ValueError("it has 32 bits a channel, expected 8 or 16")
-        picture.load()  # which turns TIFFs; unloaded, the next line would turn them once more
         picture = ImageOps.exif_transpose(picture)
         if picture.mode.startswith("I;16"):
             picture = _scale_to_8_bits(picture)
