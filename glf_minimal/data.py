@@ -91,7 +91,7 @@ class ImageDataset:
                 "are almost black; multiply them by 255, or give them as float",
                 stacklevel=4,
             )
-        elif self.pixels.dtype != torch.uint8 and 0 < brightest <= 1 / 255:
+        elif self.pixels.dtype != torch.uint8 and 0 < brightest < 1.01 / 255:  # rounded
             warnings.warn(
                 f"{self.name}: the brightest pixel of these float images is {brightest:.2g}, where "
                 "1 is white, so they are almost black; were they divided by 255 twice?",
