@@ -164,13 +164,24 @@ def load_dataset(
             (downloaded by torchvision; CelebA is centre-cropped to 140 pixels and scaled to 64), or
             "folder:PATH" for your own pictures.
         split: "train" or "test"; CelebA also has "valid". "mnist-5k" and "digits" keep the last
-            tenth of each class for testing; a folder without train/ and test/ inside keeps every
-            tenth picture.
+            tenth of each class for testing; for folders see below.
         root: folder of the array cache; see ``default_root``.
         image_size: for folders: crop each picture to its central square and scale it to this side.
 
+    A folder with train/ and test/ inside has its split, and one with train/ and val/ keeps val/ for
+    testing. Any other one keeps about a tenth of its pictures, those that a hash of their names
+    chooses, so that adding or removing pictures moves no other one; fewer than ten pictures are all
+    for training. ``origin`` of what is loaded says what was found, and ``fit`` says it, too.
+
+    Pictures are PNG, JPEG, WebP, BMP, GIF and TIFF, known by their endings; hidden files and files
+    of other endings (.jfif, .ppm) are passed over. They are turned upright. What is transparent
+    becomes white. Of a GIF or TIFF with several frames only the first one is read. 16 bits a
+    channel are divided by 257, so pictures of 12 bits kept in 16 come out nearly black: scale them
+    up first. Images are grey where all pictures of the folder are, else RGB.
+
     Raises:
-        DataError: unknown name or split, no network, damaged cache, pictures of different sizes.
+        DataError: unknown name or split, no network, damaged cache, pictures of different sizes, a
+            folder with test/ or val/ but no train/.
     """
     if (folder := picture_folder(name)) is not None:
         if split not in ("train", "test"):
