@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -397,8 +398,9 @@ def main() -> None:
     if os.environ.get("RANK", "0") != "0":  # of processes that train together the first one speaks
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        # What the encoding of a terminal or a redirected file lacks is written as its number.
-        if hasattr(stream, "reconfigure"):
+        # What the encoding of a terminal or a redirected file lacks is written as its number. A
+        # stream that is no text file of Python's own, or none any more, is left as it is.
+        with suppress(AttributeError, OSError):
             stream.reconfigure(errors="backslashreplace")
     with warnings.catch_warnings():  # which puts back how warnings are shown, too
         warnings.showwarning = lambda message, *_: typer.echo(
