@@ -9,11 +9,14 @@ import sys
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from glf_minimal.errors import GLFError, RunError
+
+if TYPE_CHECKING:
+    from glf_minimal.evaluation.squeezenet import SqueezeNetFeatures
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -98,6 +101,10 @@ def train(
         Path | None,
         _path_option("Where data is cached.", show_default="$GLF_DATA or data/cache"),
     ] = None,
+    auto_encoder: Annotated[
+        Path | None,
+        _path_option("Take the auto-encoder of this finished run as it is, and train the rest."),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -124,7 +131,7 @@ def train(
     chosen = get_recipe(recipe).with_settings(changes | _parse_settings(settings or []))
     out = out or Path("runs") / recipe
     try:
-        history = train_recipe(chosen, out, root)
+        history = train_recipe(chosen, out, root, auto_encoder)
     except KeyboardInterrupt:
         epoch = checkpoint_epoch(out) if out.is_dir() else 0
         kept = f"{out} keeps the checkpoint of epoch {epoch}. The same command goes on from there."
@@ -139,6 +146,20 @@ def train(
     )
     if (out / SAMPLES).exists():
         typer.echo(f"samples: {out / SAMPLES}")
+
+
+def _second_judge(weights: Path | None) -> "SqueezeNetFeatures | None":
+    """SqueezeNet with these weights, or with those in torch's cache; None, and a word, without."""
+    from glf_minimal.evaluation.squeezenet import SqueezeNetFeatures, squeezenet_cache
+
+    if weights is None and not squeezenet_cache().exists():
+        typer.echo(
+            f"glf: there is no {squeezenet_cache()}, so no distances on SqueezeNet's features; "
+            "--squeezenet takes a copy",
+            err=True,
+        )
+        return None
+    return SqueezeNetFeatures(weights)
 
 
 def _file_to_write(out: Path, suffix: str) -> Path:
@@ -250,6 +271,10 @@ def evaluate(
         Path | None,
         _path_option("FID with Inception's weights from this file, in place of --fid's download."),
     ] = None,
+    squeezenet: Annotated[
+        Path | None,
+        _path_option("Judge on SqueezeNet's features, too, with the weights in this file."),
+    ] = None,
     record: Annotated[
         str | None,
         typer.Option(
@@ -304,7 +329,8 @@ def evaluate(
         batch_size=batch_size,
     )
     network = InceptionFeatures(weights=inception) if fid or inception is not None else None
-    outcome = evaluate_run(run, protocol, root, pick_device(device), network, real, data)
+    second = _second_judge(squeezenet) if squeezenet is not None else None
+    outcome = evaluate_run(run, protocol, root, pick_device(device), network, real, second, data)
     typer.echo("\n".join(table(outcome)))
     if record is not None:
         typer.echo(f"record: {write_record(outcome, run, results, experiment, row)}")
@@ -341,6 +367,10 @@ def reproduce(
         Path | None,
         _path_option("FID with Inception's weights from this file, in place of --fid's download."),
     ] = None,
+    squeezenet: Annotated[
+        Path | None,
+        _path_option("Judge on SqueezeNet's features, too, with the weights in this file."),
+    ] = None,
     root: Annotated[
         Path | None,
         _path_option("Where data is cached.", show_default="$GLF_DATA or data/cache"),
@@ -352,7 +382,7 @@ def reproduce(
 ) -> None:
     """Make the records that a table or figure lacks; stopped, the same command goes on."""
     from glf_minimal.evaluation.features import InceptionFeatures
-    from glf_minimal.reproduction import EXPERIMENTS, get_experiment, is_recorded, make_cells
+    from glf_minimal.reproduction import EXPERIMENTS, get_experiment, has_record, make_cells
     from glf_minimal.reproduction import reproduce as fill
 
     if name is None:
@@ -361,8 +391,11 @@ def reproduce(
         return
     chosen = make_cells(get_experiment(name), dataset, rows, seeds, _parse_settings(settings or []))
     fid |= inception is not None
+    asks = any(cell.experiment.squeezenet for cell in chosen)
+    second = _second_judge(squeezenet) if asks or squeezenet is not None else None
     if dry_run:
-        missing = [cell for cell in chosen if not is_recorded(cell, results, fid)]
+        asked = {"fid": fid, "squeezenet": second is not None}
+        missing = [cell for cell in chosen if not has_record(cell, results, **asked)]
         for cell in missing:
             typer.echo(
                 f"missing: {cell.experiment.name} {cell.data} {cell.row.name} seed {cell.seed}"
@@ -371,7 +404,7 @@ def reproduce(
         return
     try:
         network = InceptionFeatures(weights=inception) if fid else None
-        failed = fill(chosen, runs, results, root, device, network, progress, typer.echo)
+        failed = fill(chosen, runs, results, root, device, network, progress, typer.echo, second)
     except KeyboardInterrupt:
         typer.echo("\nstopped; the same command goes on from the last whole epoch", err=True)
         raise typer.Exit(130) from None

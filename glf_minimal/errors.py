@@ -36,8 +36,8 @@ class MetricError(GLFError, ValueError):
 
 
 def hint(name: str, names: Iterable[str], otherwise: str = "") -> str:
-    """What to say of a name that is none of these: which are like it, or else ``otherwise``, or
-    else all of them.
+    """Suggest close matches for an unknown name; failing that, give ``otherwise`` or, if it is
+    empty, list all names.
     """
     names = list(names)
     close = difflib.get_close_matches(name, names, n=3)

@@ -203,9 +203,9 @@ def read_csv(path: Path) -> list[dict]:
         raise RunError(f"{path} is damaged ({error}); delete it and make it again") from error
 
 
-def _digest(tensors: dict[str, Tensor], metadata: dict) -> str:
+def tensors_digest(tensors: dict[str, Tensor], metadata: dict | None = None) -> str:
     """SHA-256 of names, shapes, types and content."""
-    digest = sha256(json.dumps(metadata).encode())
+    digest = sha256(json.dumps(metadata or {}).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
@@ -218,7 +218,9 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict | None 
     tensors = {name: torch.empty(t.shape, dtype=t.dtype).copy_(t) for name, t in tensors.items()}
     metadata = metadata or {}
     with atomic(path) as temporary:
-        header = {"glf_minimal": json.dumps(metadata | {"digest": _digest(tensors, metadata)})}
+        header = {
+            "glf_minimal": json.dumps(metadata | {"digest": tensors_digest(tensors, metadata)})
+        }
         temporary.write_bytes(
             save(tensors, header)
         )  # save_file would make another temporary file, unknown to _sweep
@@ -236,7 +238,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         metadata = json.loads(header.get("__metadata__", {}).get("glf_minimal", "{}"))
         digest = metadata.pop("digest", None)  # files of older versions have none
-        if digest not in (None, _digest(tensors, metadata)):
+        if digest not in (None, tensors_digest(tensors, metadata)):
             raise ValueError("its content is not what its digest says")
         return tensors, metadata
     except DAMAGE as error:

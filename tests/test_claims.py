@@ -3,7 +3,8 @@
 from training_helpers import curve, diverge
 
 from glf_minimal.files import read_json, write_csv, write_json
-from glf_minimal.reproduction import claims, plan, published, rules
+from glf_minimal.reproduction import claims, judging, plan, published
+from glf_minimal.reproduction.claims import companions, method, samples
 from glf_minimal.reproduction.tables import table_1
 
 
@@ -14,9 +15,8 @@ def verdict(judge, results):
 def test_verdicts_follow_the_records(records, tmp_path):
     """Each rule gives each of its verdicts for records that deserve it."""
     for claim in claims.CLAIMS:
-        assert verdict(claim.judge, tmp_path) == rules.NOT_TESTED
+        assert verdict(claim.judge, tmp_path) == judging.NOT_TESTED
     short, grey = {"epochs": 20}, claims.CLAIMS[0].judge
-    rivals = [row for row in published.TABLE_1 if row != "glf" and "perceptual" not in row]
     for data in ("mnist", "fashion-mnist"):
         records("table-1", "glf", fcd=2.0, data=data, **short, curve=curve(9, 4, 2))
     for count, fcd, expected in (
@@ -25,8 +25,8 @@ def test_verdicts_follow_the_records(records, tmp_path):
         (12, 3, "supported"),
         (7, 1, "not supported"),
     ):
-        for place in range(count):
-            data, row = ("mnist", "fashion-mnist")[place // 6], rivals[place % 6]
+        for index in range(count):
+            data, row = ("mnist", "fashion-mnist")[index // 6], samples.RIVALS[index % 6]
             results = records("table-1", row, fcd=float(fcd), data=data, **short)
         assert verdict(grey, results) == expected
     results = records("table-1", "vae", fcd=9.0, epochs=100)
@@ -39,28 +39,28 @@ def test_verdicts_follow_the_records(records, tmp_path):
             )
         if data == "mnist":
             assert (
-                verdict(rules.faster_convergence, results) == "partly"
+                verdict(method.faster_convergence, results) == "partly"
             )  # half of what is planned is missing
-    assert verdict(rules.faster_convergence, results) == "supported"
+    assert verdict(method.faster_convergence, results) == "supported"
     for row in ("vae-flow-prior", "flowae"):
         results = records("table-1", row, fcd=3.0, curve=curve(1, 0.5), **short)
-    assert verdict(rules.faster_convergence, results) == "partly"
+    assert verdict(method.faster_convergence, results) == "partly"
     for data in ("mnist", "fashion-mnist"):
         for row in ("vae-flow-prior", "flowae", "two-stage-vae"):
             results = records("table-1", row, fcd=3.0, data=data, curve=curve(1, 0.5), **short)
-    assert verdict(rules.faster_convergence, results) == "not supported"
-    assert rules.single_stage(results)[::2] == ("not tested", "2 of 2, 5 planned")
+    assert verdict(method.faster_convergence, results) == "not supported"
+    assert method.single_stage(results)[::2] == ("not tested", "2 of 2, 5 planned")
     records("first-ranking", "glf", fcd=1.0)
-    assert verdict(rules.single_stage, records("first-ranking", "flowae", fcd=1.0)) == "partly"
+    assert verdict(method.single_stage, records("first-ranking", "flowae", fcd=1.0)) == "partly"
     records("table-1", "flowae", fcd=1.0, **short)
     results = records("table-1", "flowae", fcd=1.0, data="fashion-mnist", **short)
-    assert rules.single_stage(results)[::2] == ("not supported", "1 of 3, 5 planned")
+    assert method.single_stage(results)[::2] == ("not supported", "1 of 3, 5 planned")
     for data in ("cifar10", "celeba"):
         records("table-1", "glf", fcd=2.0, data=data)
         results = records("table-1", "flowae", fcd=3.0, data=data)
     for data in ("mnist", "fashion-mnist"):
         results = records("table-1", "flowae", fcd=3.0, data=data, **short)
-    assert rules.single_stage(results)[::2] == ("supported", "5 of 5")
+    assert method.single_stage(results)[::2] == ("supported", "5 of 5")
     records("first-ranking", "glf", mse_per_image=5.0, nll=17.0, fcd=1.0)
     for values, expected in (
         ((-96, 12, 8), "supported"),
@@ -69,27 +69,27 @@ def test_verdicts_follow_the_records(records, tmp_path):
     ):
         names = dict(zip(("nll", "mse_per_image", "fcd"), values, strict=True))
         assert (
-            verdict(rules.stop_gradient, records("first-ranking", "regularized-glf", **names))
+            verdict(method.stop_gradient, records("first-ranking", "regularized-glf", **names))
             == expected
         )
     for error, expected in ((5.0, "supported"), (4.5, "partly"), (4.0, "not supported")):
         assert (
             verdict(
-                rules.reconstruction, records("first-ranking", "ae", mse_per_image=error, fcd=9.0)
+                method.reconstruction, records("first-ranking", "ae", mse_per_image=error, fcd=9.0)
             )
             == expected
         )
     results = records(
         "first-ranking", "regularized-glf", nll=-96, mse_per_image=12, fcd=8, epochs=1
     )
-    assert verdict(rules.stop_gradient, results) == "not tested"  # fewer epochs than GLF
+    assert verdict(method.stop_gradient, results) == "not tested"  # fewer epochs than GLF
 
 
 def test_verdicts_on_beta_and_on_the_companions(records):
     on_mnist = [row.name for row in plan.ABLATION_GROUPS["beta-vae"][1]]
     for row, error, fcd in zip(on_mnist, (13, 8, 6, 5.2, 5), (4, 3, 2, 1.5, 1.2), strict=True):
         results = records("ablations", row, mse_per_image=error, fcd=fcd)
-    assert verdict(rules.towards_glf, results) == "partly"  # Figure 3 has not been run
+    assert verdict(method.towards_glf, results) == "partly"  # Figure 3 has not been run
     on_cifar10 = [row.name for row in plan.FIGURE_3.rows["cifar10"]]
     for errors, distances, expected in (
         ((90, 70, 60, 55, 50), (70, 65, 63, 62, 60), "supported"),
@@ -98,16 +98,16 @@ def test_verdicts_on_beta_and_on_the_companions(records):
     ):
         for row, error, fcd in zip(on_cifar10, (*errors, 45), (*distances, 57), strict=True):
             results = records("figure-3", row, data="cifar10", mse_per_image=error, fcd=fcd)
-        assert verdict(rules.towards_glf, results) == expected
+        assert verdict(method.towards_glf, results) == expected
     results = records("ablations", on_mnist[-2], mse_per_image=7.0, fcd=1.5)
-    assert verdict(rules.towards_glf, results) == "not supported"  # one of four
-    assert "β = 1, 10, 50, 100, 400: test error 90.00, 70.00" in rules.towards_glf(results)[1]
+    assert verdict(method.towards_glf, results) == "not supported"  # one of four
+    assert "β = 1, 10, 50, 100, 400: test error 90.00, 70.00" in method.towards_glf(results)[1]
     for row, recon in zip(published.SLIDE_DECK, (70.0, 78.0, 63.0, 62.0), strict=True):
         results = records("slide-deck", row, recon=recon)
         if row == "vae":
-            assert verdict(rules.slide_deck, results) == "not tested"  # one of four
-    assert verdict(rules.slide_deck, results) == "supported"
-    assert verdict(rules.slide_deck, records("slide-deck", "vae", recon=83.0)) == "partly"
+            assert verdict(companions.slide_deck, results) == "not tested"  # one of four
+    assert verdict(companions.slide_deck, results) == "supported"
+    assert verdict(companions.slide_deck, records("slide-deck", "vae", recon=83.0)) == "partly"
     for order, expected in (
         ((1, 2, 3, 4), ("supported", "6 of 6")),
         ((1, 3, 2, 4), ("partly", "5 of 6")),
@@ -115,13 +115,13 @@ def test_verdicts_on_beta_and_on_the_companions(records):
     ):
         for row, fcd in zip(("flowae", "advae", "aae", "vae"), order, strict=True):
             results = records("flowae-report", row, fcd=fcd)
-        assert rules.flowae_report(results)[::2] == expected
+        assert companions.flowae_report(results)[::2] == expected
     records(
         "flowae-report", "advae-gan", fcd=1.0
     )  # is not in the report, so its seeds do not matter
     for row in ("flowae", "advae", "aae", "vae"):
         records("flowae-report", row, 1, fcd=1.0)
-    assert "50 epochs, 2 seeds" in rules.flowae_report(results).evidence
+    assert "50 epochs, 2 seeds" in companions.flowae_report(results).evidence
 
 
 def test_what_seeds_can_make_meets_no_claim(records):
@@ -131,12 +131,12 @@ def test_what_seeds_can_make_meets_no_claim(records):
     for seed, fcds in enumerate(((1.0, 3.0, 5.0, 9.0), (1.2, 3.4, 5.4, 9.4))):
         for row, fcd in zip(("flowae", "advae", "aae", "vae"), fcds, strict=True):
             results = records("flowae-report", row, seed, fcd=fcd)
-    assert rules.flowae_report(results)[::2] == ("supported", "6 of 6")
+    assert companions.flowae_report(results)[::2] == ("supported", "6 of 6")
     results = records("flowae-report", "vae", 1, fcd=3.0)  # on average still the last
-    assert rules.flowae_report(results).met == "3 of 6"
+    assert companions.flowae_report(results).met == "3 of 6"
     assert (
         "3.20 ± 0.28 AdvAE (WGAN-GP); 5.20 ± 0.28 AAE; 6.00 ± 4.24 VAE"
-        in rules.flowae_report(results).evidence
+        in companions.flowae_report(results).evidence
     )
 
 
@@ -145,17 +145,18 @@ def test_beta_need_not_come_nearer_than_seeds_of_glf_are_to_each_other(records):
     names = [row.name for row in plan.ABLATION_GROUPS["beta-vae"][1]]
     for row, error, fcd in zip(names, (13, 8, 5.1, 5.2, 5), (4, 3, 1.2, 1.3, 1.1), strict=True):
         results = records("ablations", row, mse_per_image=error, fcd=fcd)
-    assert rules.towards_glf(results).met == "0 of 2, 4 planned"
+    assert method.towards_glf(results).met == "0 of 2, 4 planned"
     results = records("ablations", "base", 1, mse_per_image=5.3, fcd=1.4)
-    assert rules.towards_glf(results).met == "2 of 2, 4 planned"
-    assert "GLF 5.00 (5.15 ± 0.21 over 2 seeds)" in rules.towards_glf(results).evidence
+    assert method.towards_glf(results).met == "2 of 2, 4 planned"
+    assert "GLF 5.00 (5.15 ± 0.21 over 2 seeds)" in method.towards_glf(results).evidence
     results = records("ablations", "vae-flow-prior-beta-400", mse_per_image=9.0, fcd=1.3)
-    assert rules.towards_glf(results).met == "1 of 2, 4 planned"
+    assert method.towards_glf(results).met == "1 of 2, 4 planned"
 
 
 def test_verdicts_on_the_reports_remarks(records):
     assert (
-        verdict(rules.clear_or_varied, records("flowae-report", "flowae", fcd=1.0)) == "not tested"
+        verdict(companions.clear_or_varied, records("flowae-report", "flowae", fcd=1.0))
+        == "not tested"
     )
     records("flowae-report", "vae", fcd=1.0, precision=0.7, recall=0.8)
     for precision, recall, expected in (
@@ -164,20 +165,20 @@ def test_verdicts_on_the_reports_remarks(records):
         (0.6, 0.9, "not supported"),
     ):
         results = records("flowae-report", "aae", fcd=1.0, precision=precision, recall=recall)
-        assert verdict(rules.clear_or_varied, results) == expected
+        assert verdict(companions.clear_or_varied, results) == expected
     records(
         "flowae-report", "advae", fcd=1.0
     )  # has the first seed alone, and takes the others none of theirs
     records("flowae-report", "aae", fcd=1.0, precision=0.8, recall=0.7)
     for row, precision, recall in (("flowae", 0.9, 0.9), ("vae", 0.7, 0.8), ("aae", 0.85, 0.6)):
         records("flowae-report", row, seed=1, fcd=1.0, precision=precision, recall=recall)
-    assert verdict(rules.clear_or_varied, results) == "supported"
-    assert "precision 0.82 ± 0.04 of the AAE" in rules.clear_or_varied(results).evidence
+    assert verdict(companions.clear_or_varied, results) == "supported"
+    assert "precision 0.82 ± 0.04 of the AAE" in companions.clear_or_varied(results).evidence
     records(
         "flowae-report", "vae", seed=1, fcd=1.0, precision=0.9, recall=0.4
     )  # now seeds differ by more than models
-    assert verdict(rules.clear_or_varied, results) == "not supported"
-    assert verdict(rules.compact_clusters, results) == "not tested"
+    assert verdict(companions.clear_or_varied, results) == "not supported"
+    assert verdict(companions.compact_clusters, results) == "not tested"
 
     def write_map(row, spread):
         places = [(0.0, 1), (1.0, 1), (9.0, 2), (9.0 + spread, 2)]
@@ -187,15 +188,14 @@ def test_verdicts_on_the_reports_remarks(records):
     write_map("vae", 3.0)
     for spread, expected in ((0.1, "supported"), (2.9, "not supported"), (4.0, "not supported")):
         write_map("flowae", spread)
-        assert verdict(rules.compact_clusters, results) == expected
+        assert verdict(companions.compact_clusters, results) == expected
 
 
 def test_verdicts_on_colour_perceptual_losses_and_divergence(records):
     colour, perceptual, glann, gans, divergence = (claim.judge for claim in claims.CLAIMS[-5:])
-    rivals = [row for row in published.TABLE_1 if row != "glf" and "perceptual" not in row]
     for data in ("cifar10", "celeba"):
         records("table-1", "glf", data=data, fcd=10.0)
-        for row in rivals:
+        for row in samples.RIVALS:
             results = records("table-1", row, data=data, fcd=11.0)
     assert verdict(colour, results) == "supported"
     assert verdict(claims.CLAIMS[0].judge, results) == "not tested"  # grey data
@@ -226,6 +226,7 @@ def test_verdicts_on_colour_perceptual_losses_and_divergence(records):
         "not tested",
         "none made, 2 planned",
     )  # without GLF there is no measure
+    assert "diverged" not in divergence(results).evidence
     records("figure-4", "glf", **short, mse_per_image=40.0)
     judged, numbers, met = divergence(results)
     assert (judged, met) == ("partly", "1 of 2")
@@ -240,6 +241,46 @@ def test_verdicts_on_colour_perceptual_losses_and_divergence(records):
     diverge(results / "figure-4" / "cifar10" / bad / "seed-0.json")
     assert divergence(results)[::2] == ("partly", "1 of 2")
     assert "β = 1 diverged, NaN or infinite" in divergence(results).evidence
+
+
+def test_clusters_are_compared_of_trainings_that_compare(records):
+    """Both maps are there, but the VAE was trained for fewer epochs."""
+    for row, epochs in (("flowae", None), ("vae", 3)):
+        results = records("flowae-report", row, fcd=1.0, epochs=epochs)
+        path = results / "flowae-report" / "mnist" / row / "seed-0-map.csv"
+        write_csv(path, [{"x": float(x), "y": 0.0, "label": x // 2} for x in range(4)])
+    assert verdict(companions.compact_clusters, results) == "not tested"
+    records("flowae-report", "vae", fcd=1.0)
+    assert verdict(companions.compact_clusters, results) == "not supported"
+
+
+def test_every_claim_is_on_the_page():
+    written = [
+        found
+        for file in (companions, method, samples)
+        for found in vars(file).values()
+        if isinstance(found, judging.Claim)
+    ]
+    assert len(written) == len(claims.CLAIMS) == 15
+    assert all(found in claims.CLAIMS for found in written)
+
+
+def test_texts_say_the_bounds_of_their_rules():
+    assert judging.percent(0.02) == "2 %"
+    assert "within 2 % of" in method.reconstruction.rule
+    assert method.reconstruction.rule.endswith("; partly: within 20 %")
+    assert "at least a tenth sooner" in method.faster_convergence.rule
+    assert "more than twice GLF's error" in method.divergence.rule
+    assert companions.compact_clusters.rule.endswith("larger by 0.05 or more")
+
+
+def test_a_tenth_sooner_is_soon_enough(records):
+    """Its text says "at least a tenth": nine epochs are enough where the rival took ten."""
+    records("table-1", "glf", fcd=3.0, epochs=10, curve=curve(*[9] * 8, 3, 3))
+    rival = records("table-1", "flowae", fcd=3.0, epochs=10, curve=curve(*[9] * 9, 3))
+    assert method.faster_convergence(rival).met == "1 of 1, 6 planned"
+    records("table-1", "glf", fcd=3.0, epochs=10, curve=curve(*[9] * 8, 3.01, 3))
+    assert method.faster_convergence(rival).met == "0 of 1, 6 planned"
 
 
 def test_models_are_compared_by_the_same_seeds(records):
@@ -262,16 +303,16 @@ def test_a_diverged_seed_takes_nothing_from_the_others(records):
     records("table-1", "wae-gan", 0, fcd=1.0)
     results = records("table-1", "wae-gan", 1, fcd=1.0)
     diverge(results / "table-1" / "mnist" / "wae-gan" / "seed-0.json")
-    judged = rules.best_samples(results, ("mnist",))
+    judged = samples.best_samples(results, ("mnist",))
     assert judged.met == "1 of 1, 6 planned"
     assert "3.00 VAE" in judged.evidence
     diverge(results / "table-1" / "mnist" / "wae-gan" / "seed-1.json")
-    assert "mnist: WAE-GAN diverged, 2 of 2" in rules.best_samples(results, ("mnist",)).evidence
+    assert "mnist: WAE-GAN diverged, 2 of 2" in samples.best_samples(results, ("mnist",)).evidence
     records("table-1", "glf", 1, fcd=2.0)
     diverge(
         results / "table-1" / "mnist" / "glf" / "seed-0.json"
     )  # a rival that has not diverged is ahead of it
-    judged = rules.best_samples(results, ("mnist",))
+    judged = samples.best_samples(results, ("mnist",))
     assert judged.met == "0 of 1, 6 planned"
     assert "mnist: GLF diverged, 1 of 2" in judged.evidence
 
@@ -279,21 +320,21 @@ def test_a_diverged_seed_takes_nothing_from_the_others(records):
 def test_divergence_without_the_stop_gradient_speaks_for_it(records):
     results = records("first-ranking", "glf", mse_per_image=5.0, nll=17.0, fcd=1.0)
     records("first-ranking", "ae", mse_per_image=5.0, fcd=9.0)
-    assert verdict(rules.stop_gradient, results) == "not tested"
+    assert verdict(method.stop_gradient, results) == "not tested"
     records("first-ranking", "regularized-glf", nll=0.0, mse_per_image=5.0, fcd=1.0)
     diverge(results / "first-ranking" / "mnist" / "regularized-glf" / "seed-0.json")
-    assert rules.stop_gradient(results)[:2] == (
+    assert method.stop_gradient(results)[:2] == (
         "supported",
         "first-ranking, mnist: without it the training diverged.",
     )
     assert (
-        verdict(rules.reconstruction, results) == "supported"
+        verdict(method.reconstruction, results) == "supported"
     )  # which needs GLF and the plain auto-encoder alone
     records("first-ranking", "regularized-glf", epochs=1)
     diverge(results / "first-ranking" / "mnist" / "regularized-glf" / "seed-0.json")
-    assert verdict(rules.stop_gradient, results) == "not tested"  # under other settings than GLF
+    assert verdict(method.stop_gradient, results) == "not tested"  # under other settings than GLF
     diverge(results / "first-ranking" / "mnist" / "glf" / "seed-0.json")
-    assert verdict(rules.stop_gradient, results) == "not supported"
+    assert verdict(method.stop_gradient, results) == "not supported"
 
 
 def test_only_what_was_measured_alike_is_compared(records):
@@ -301,11 +342,11 @@ def test_only_what_was_measured_alike_is_compared(records):
     records("table-1", "glf", fcd=2.0)
     path = records("table-1", "vae", fcd=3.0) / "table-1" / "mnist" / "vae" / "seed-0.json"
     results, record = path.parents[3], read_json(path)
-    assert rules.best_samples(results, ("mnist",)).met == "1 of 1, 6 planned"
+    assert samples.best_samples(results, ("mnist",)).met == "1 of 1, 6 planned"
     write_json(path, record | {"evaluation": {"reference_sha256": "of a part of the test images"}})
-    assert rules.best_samples(results, ("mnist",)).met == "none made, 6 planned"
+    assert samples.best_samples(results, ("mnist",)).met == "none made, 6 planned"
     write_json(path, record | {"protocol": {"samples_are": "generated", "samples": 200}})
-    assert rules.best_samples(results, ("mnist",)).met == "none made, 6 planned"
+    assert samples.best_samples(results, ("mnist",)).met == "none made, 6 planned"
     assert "not run" in next(
         line for line in table_1(results, "mnist").markdown().splitlines() if "| VAE |" in line
     )
@@ -317,7 +358,7 @@ def test_between_snapshots_a_line_says_when_a_level_was_reached(records):
     """
     points = [point for point in curve(9, 5, 4, 3.5, 2) if point["epoch"] != 4]
     records("table-1", "glf", fcd=2.0, epochs=5, curve=points)
-    judged = rules.faster_convergence(
+    judged = method.faster_convergence(
         records("table-1", "flowae", fcd=3.0, epochs=5, curve=curve(9, 9, 9, 9, 3))
     )
     assert judged.met == "1 of 1, 6 planned"
@@ -325,23 +366,23 @@ def test_between_snapshots_a_line_says_when_a_level_was_reached(records):
         "FlowAE was best after 5 epochs, 40 s, FCD 3.00, GLF as good after 4 epochs, 32 s"
         in judged.evidence
     )
-    judged = rules.faster_convergence(
+    judged = method.faster_convergence(
         records("table-1", "flowae", fcd=1.0, epochs=5, curve=curve(9, 9, 9, 9, 1))
     )
     assert judged.met == "0 of 1, 6 planned"
     assert "GLF as good after –" in judged.evidence
-    judged = rules.faster_convergence(
+    judged = method.faster_convergence(
         records("table-1", "flowae", fcd=9.0, epochs=5, curve=curve(9.5, 9))
     )
     assert "best after 2 epochs, 16 s, FCD 9.00, GLF as good after 1 epochs, 8 s" in judged.evidence
     rival = curve(9, 9, 9, 9, 3)
     for point in rival:
         point["cpu_seconds"] /= 2  # its epochs are cheap
-    judged = rules.faster_convergence(records("table-1", "flowae", fcd=3.0, epochs=5, curve=rival))
+    judged = method.faster_convergence(records("table-1", "flowae", fcd=3.0, epochs=5, curve=rival))
     assert judged.met == "0 of 1, 6 planned"  # sooner by epochs, not by the clock
     results = records("table-1", "flowae", fcd=3.0, epochs=5, curve=rival, gpu=True)
     assert (
-        rules.faster_convergence(results).met == "1 of 1, 6 planned"
+        method.faster_convergence(results).met == "1 of 1, 6 planned"
     )  # another machine: epochs alone
 
 
@@ -349,4 +390,4 @@ def test_a_perceptual_loss_is_compared_on_the_same_seeds(records):
     for seed, fcd in enumerate((10.0, 1.0)):
         results = records("table-1", "glf", seed, fcd=fcd)
     results = records("table-1", "glf-squeezenet", fcd=7.0)
-    assert "perceptual loss 7.00, of GLF 10.00" in rules.perceptual(results).evidence
+    assert "perceptual loss 7.00, of GLF 10.00" in samples.perceptual(results).evidence

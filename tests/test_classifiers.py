@@ -237,7 +237,7 @@ def assert_command_gives_settings(facts):
 
 def test_weights_are_part_of_the_package(pytestconfig):
     project = tomllib.loads((pytestconfig.rootpath / "pyproject.toml").read_text())
-    patterns = project["tool"]["setuptools"]["package-data"]["glf_minimal"]
+    patterns = project["tool"]["setuptools"]["package-data"]["glf_minimal.evaluation"]
     packaged = {path for pattern in patterns for path in WEIGHTS_FOLDER.parent.glob(pattern)}
     assert COMMITTED
     assert set(WEIGHTS_FOLDER.iterdir()) == set(COMMITTED) <= packaged

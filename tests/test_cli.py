@@ -153,7 +153,7 @@ def test_evaluate(glf, run, data_root, tmp_path):
     code, out, err = glf(*arguments)
     assert (code, err) == (0, "")
     lines = [line.split() for line in out.splitlines()]
-    assert [line[0] for line in lines[:3]] == ["classifier", "inception", "reconstruction"]
+    assert [line[0] for line in lines[:3]] == ["classifier", "inception", "squeezenet"]
     assert "not run: there is no classifier for digits" in out
     assert {"mse_per_image", "psnr", "frechet", "nll", "ks_max"} <= {line[1] for line in lines}
     assert lines[-1][0] == "protocol:"

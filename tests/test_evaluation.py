@@ -88,12 +88,15 @@ class Memory(LatentModel):
         return chosen + self.noise * torch.randn(chosen.shape, generator=generator)
 
 
+REAL_TOO = {"classifier", "inception", "squeezenet"}  # groups that real images have, too
+
+
 def test_all_groups_are_finite_numbers(glf_model, test_digits, network):
     measures = evaluate(glf_model, test_digits, Protocol(samples=150), classifier=network)
-    assert set(measures) == {"classifier", "inception", "reconstruction", "latents"}
+    assert set(measures) == {*REAL_TOO, "reconstruction", "latents"}
     assert set(measures["classifier"]) == {"fcd", "fcd_se"} | COMPARED
     assert measures["inception"].startswith("not run: needs the Inception weights")
-    assert set(measures["reconstruction"]) == RECONSTRUCTION
+    assert set(measures["reconstruction"]) == RECONSTRUCTION | {"fcd"}
     assert set(measures["latents"]) == {"frechet"} | DENSITY | GAUSSIANITY
     for group in ("classifier", "reconstruction", "latents"):
         for name, value in measures[group].items():
@@ -234,7 +237,7 @@ def test_real_images_in_place_of_samples(glf_model, digits, test_digits, network
     """
     protocol = Protocol(samples=600)
     measures = evaluate(glf_model, test_digits, protocol, classifier=network, real=digits)
-    assert set(measures) == {"classifier", "inception"}
+    assert set(measures) == REAL_TOO
     own = evaluate(glf_model, test_digits, protocol, classifier=network)
     assert measures["classifier"]["fcd"] < 0.2 * own["classifier"]["fcd"]
     same = evaluate(glf_model, test_digits, protocol, classifier=network, real=test_digits)
@@ -378,6 +381,7 @@ def test_a_perfect_reconstruction(test_digits, network):
     model = Memory(test_digits.batch(slice(None)))
     protocol = Protocol(samples=100, batch_size=100)
     measures = evaluate(model, test_digits, protocol, classifier=network)["reconstruction"]
+    assert measures.pop("fcd") == pytest.approx(0, abs=1e-9)
     assert measures == {"mse_per_image": 0, "rmse_per_pixel": 0, "psnr": math.inf}
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from glf_minimal import load_dataset
 from glf_minimal.evaluation.classifier import load_classifier
 from glf_minimal.evaluation.features import extract
-from glf_minimal.files import read_csv
+from glf_minimal.files import read_csv, write_csv
 from glf_minimal.recipes.catalogue import get_recipe
 from glf_minimal.recipes.judge import evaluate_classifier
 from glf_minimal.recipes.run import load_run, train_recipe
@@ -141,3 +141,17 @@ def test_copies_are_found(run, classifier, data_root, tmp_path, monkeypatch):
     rows = read_csv(tmp_path / "near.csv")
     assert max(row["distance"] for row in rows if row["image"] == "sample") < 0.01
     assert min(row["distance"] for row in rows if row["image"] == "test") > 0.01
+
+
+def test_silhouettes_of_latent_maps(records):
+    """Maps lie beside the first seeds; a model without one is left out.
+
+    Both inner points have 1 to their own class and 8.5 to the other, both outer ones 1 and 9.5.
+    """
+    results = records("flowae-report", "flowae", fcd=1.0)
+    assert extras.read_latent_maps(results) == {}
+    points = [{"x": x, "y": 2, "label": x // 9} for x in (0, 1, 9, 10)]
+    write_csv(results / "flowae-report" / "mnist" / "flowae" / "seed-0-map.csv", points)
+    assert extras.read_latent_maps(results) == {"flowae": points}
+    expected = (7.5 / 8.5 + 8.5 / 9.5) / 2
+    assert extras.silhouette(points) == pytest.approx(expected)

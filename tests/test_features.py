@@ -205,9 +205,16 @@ def test_folders_that_cannot_be_read(tmp_path):
     (tmp_path / "2.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"cannot read the picture .*2.png"):
         list(folder_batches(tmp_path))
-    Image.fromarray(np.full((6, 5), 60_000, np.uint16)).save(tmp_path / "2.png")
-    with pytest.raises(DataError, match=r"2.png has more than 8 bits"):
+    Image.fromarray(np.full((6, 5), 1.0, np.float32)).save(tmp_path / "2.tif")
+    (tmp_path / "2.png").unlink()
+    with pytest.raises(DataError, match=r"2.tif \(it has 32 bits a channel"):
         list(folder_batches(tmp_path))
+
+
+def test_pictures_of_16_bits_are_read_as_a_data_set_reads_them(tmp_path):
+    Image.fromarray(np.full((6, 5), 257 * 100, np.uint16)).save(tmp_path / "1.png")
+    (batch,) = folder_batches(tmp_path)
+    assert torch.equal(batch, torch.full((1, 3, 6, 5), 100 / 255))
 
 
 def test_extract_streams_any_module():

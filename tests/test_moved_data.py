@@ -176,3 +176,19 @@ def test_a_cache_of_another_data_set(home, data_root, tmp_path):
         RunError, match=r"was trained on other images than digits has now; .*--root"
     ):
         evaluate_run(home / "digits", Protocol(samples=10), tmp_path)
+
+
+def test_a_lender_whose_folder_was_moved(home, capsys):
+    """What a run on a borrowed auto-encoder says of the lender's data names no place either."""
+    changes = {"data.validation": 20, "train.epochs": 2}
+    settings = SMALL | changes | {"data.name": "folder:pics"}
+    train_recipe(get_recipe("glf-slides-mnist").with_settings(settings), home / "lender")
+    for place in ("pics", "renamed"):
+        if place == "renamed":
+            (home / "pics").rename(home / "renamed")
+            settings["data.name"] = "folder:renamed"
+            train_recipe(get_recipe("glf-slides-mnist").with_settings(settings), home / "lender")
+        borrower = get_recipe("flowae-slides-mnist").with_settings(settings)
+        capsys.readouterr()
+        train_recipe(borrower, home / "borrower", lender=home / "lender")
+        assert f"120 of the train split of the pictures in {place}:" in capsys.readouterr().err

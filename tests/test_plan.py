@@ -25,7 +25,7 @@ def test_every_cell_can_be_built(name):
         own = cell.recipe.settings()
         assert own["data"]["name"] == cell.data
         assert own["train"]["seed"] == cell.seed
-        assert cell.protocol.samples == 10_000
+        assert cell.protocol.samples == (5_000 if name == "tuning" else 10_000)
         own["train"].pop("snapshots")
         assert settings.setdefault(cell.run(Path("runs")), own) == own
         if cell.seed == 0 and not cell.row.needs and "images" not in own["model"]:

@@ -23,7 +23,13 @@ from glf_minimal.files import read_json, read_tensors, write_json, write_tensors
 from glf_minimal.recipes.catalogue import get_recipe
 from glf_minimal.recipes.judge import evaluate_classifier
 from glf_minimal.recipes.run import load_run, train_recipe
-from glf_minimal.reproduction.records import evaluate_run, read_records, table, write_record
+from glf_minimal.reproduction.records import (
+    GROUPS_OF_METRICS,
+    evaluate_run,
+    read_records,
+    table,
+    write_record,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::glf_minimal.evaluation.frechet.TooFewSamples")
 
@@ -75,7 +81,7 @@ def test_a_record_holds_what_makes_the_numbers(run, data_root, tmp_path):
     assert content == {"experiment": "trial", "row": "glf", **json.loads(json.dumps(record))}
     assert content["recipe"] == "glf-digits"
     assert content["seed"] == 0
-    assert set(content["metrics"]) == {"classifier", "inception", "reconstruction", "latents"}
+    assert set(content["metrics"]) == set(GROUPS_OF_METRICS)
     assert content["protocol"] == dataclasses.asdict(PROTOCOL) | {"samples_are": "generated"}
     assert content["classifier"]["data"] == "digits"
     assert content["classifier"]["accuracy"] > 0.85
@@ -197,10 +203,9 @@ def test_its_commands_make_it_again(changes, options, glf, data_root, tmp_path, 
 def test_the_table_has_each_number_once(run, data_root):
     record = evaluate_run(run, PROTOCOL, data_root)
     *lines, last = table(record)
-    assert lines[:2] == [
-        f"{group:15}{record['metrics'][group]}" for group in ("classifier", "inception")
-    ]
-    numbers = [line.split() for line in lines[2:]]
+    words = ("classifier", "inception", "squeezenet")
+    assert lines[:3] == [f"{group:15}{record['metrics'][group]}" for group in words]
+    numbers = [line.split() for line in lines[3:]]
     expected = [
         (group, name)
         for group in ("reconstruction", "latents")

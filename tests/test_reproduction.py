@@ -20,6 +20,7 @@ from glf_minimal.recipes.judge import evaluate_classifier
 from glf_minimal.recipes.run import train_recipe
 from glf_minimal.reproduction import EXPERIMENTS, is_recorded, make_cells, reproduce
 from glf_minimal.reproduction.cells import Experiment, Row
+from glf_minimal.reproduction.records import GROUPS_OF_METRICS
 from glf_minimal.training import loop as training
 from glf_minimal.training.folder import checkpoint_epoch
 
@@ -404,7 +405,7 @@ def test_a_divergence_is_a_result(fill):
     )
     assert fill([cell])[0] == []
     record = read_json(cell.record(Path("data/results")))
-    assert set(record["metrics"]) == {"classifier", "inception", "reconstruction", "latents"}
+    assert set(record["metrics"]) == set(GROUPS_OF_METRICS)
     for what in record["metrics"].values():
         assert what.startswith("diverged: ")
         assert " at step " in what

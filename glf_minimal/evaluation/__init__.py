@@ -20,16 +20,22 @@ from glf_minimal.evaluation.frechet import (
 )
 from glf_minimal.evaluation.metrics import (
     bits_per_dim,
+    fcd,
     fid,
+    fsd,
     gaussianity,
     kernel_distance,
     precision_recall,
     reconstruction_errors,
 )
+from glf_minimal.evaluation.squeezenet import SqueezeNetFeatures
 
 __all__ = [
     "Classifier",
     "InceptionFeatures",
+    "SqueezeNetFeatures",
+    "fcd",
+    "fsd",
     "Moments",
     "Protocol",
     "TooFewSamples",

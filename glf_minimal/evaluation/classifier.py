@@ -136,7 +136,7 @@ class Classifier(Trainable):
         return (logits > 0) == (labels > 0) if self.attributes else logits.argmax(1) == labels
 
     def augment(self, x: Tensor) -> Tensor:
-        """Crop, zoom, shift and mirror each image at random; nothing moves where all of it is off."""
+        """Crop, zoom, shift and mirror each image at random, as far as these are on."""
         if self.crop:
             x = _random_crops(x, self.crop)
         if self.zoom == 1 and self.shift == 0 and not self.flip:
@@ -160,7 +160,7 @@ class Classifier(Trainable):
 
 
 def _random_crops(x: Tensor, pixels: int) -> Tensor:
-    """Move each image (N, C, H, W) by up to ``pixels`` whole pixels in either direction, black coming in."""
+    """Move each image (N, C, H, W) by up to ``pixels`` whole pixels; black comes in."""
     n, _, height, width = x.shape
     padded = F.pad(x, 4 * [pixels])
     top, left = torch.randint(2 * pixels + 1, (2, n, 1), device=x.device)

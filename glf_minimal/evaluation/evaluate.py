@@ -20,11 +20,13 @@ from glf_minimal.evaluation.metrics import (
     precision_recall,
     reconstruction_errors,
 )
+from glf_minimal.evaluation.squeezenet import SqueezeNetFeatures
 from glf_minimal.flows import Flow
 from glf_minimal.models.base import LatentModel
 from glf_minimal.models.priors import StandardNormal
 
 FEWEST = 5  # images on either side: precision and recall look at the third neighbour
+NO_SQUEEZENET = "not run: needs SqueezeNet's ImageNet weights (glf evaluate RUN --squeezenet PATH)"
 NO_INCEPTION = "not run: needs the Inception weights (glf evaluate RUN --fid)"
 
 
@@ -140,6 +142,16 @@ def _batches(
     )
 
 
+def _reconstruct(
+    model: LatentModel, batches: Iterable[Tensor], protocol: Protocol, kept: list[Tensor]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches with their reconstructions, which ``kept`` keeps as samples are prepared."""
+    for x in batches:
+        x_hat = model.reconstruct(x)
+        kept.append(protocol.prepare(x_hat).to("cpu", torch.float32))
+        yield x, x_hat
+
+
 @torch.no_grad()
 def learning_curve(
     model: LatentModel,
@@ -177,6 +189,7 @@ def evaluate(
     inception: InceptionFeatures | None = None,
     classifier: nn.Module | None = None,
     real: ImageDataset | Tensor | None = None,
+    squeezenet: SqueezeNetFeatures | None = None,
 ) -> dict[str, dict | str]:
     """Every metric of a model.
 
@@ -189,14 +202,17 @@ def evaluate(
         classifier: FCD's network; None for that of the data set of this name, if there is one.
         real: compare these images instead of samples, at most ``protocol.samples`` of them, chosen
             at random: what a perfect model would get.
+        squeezenet: the judge that knows ImageNet; without it, its distance is "not run".
 
     Returns:
         {"classifier": FCD with standard error, KID, precision, recall, density, coverage on the
         classifier's features,
-        "inception": the same on Inception's (FID), "reconstruction":
-        ``metrics.reconstruction_errors``, "latents": ``latent_measures``}; a text instead of
-        numbers where something was not run. The last two only of a model's own images, without
-        ``real``.
+        "inception": the same on Inception's (FID), "squeezenet": the Fréchet distance on
+        SqueezeNet's features (FSD) with standard error, "reconstruction":
+        ``metrics.reconstruction_errors``, and the distances of the reconstructions from the
+        reference images, below which no density on the latents can bring the samples; "latents":
+        ``latent_measures``}; a text instead of numbers where something was not run. The last two
+        only of a model's own images, without ``real``.
 
     Raises:
         MetricError: too few images to compare, or features or latents that are not finite numbers.
@@ -243,10 +259,29 @@ def evaluate(
     else:
         measures["classifier"] = measured(classifier, "fcd")
     measures["inception"] = NO_INCEPTION if inception is None else measured(inception, "fid")
-    if real is None:
+    if squeezenet is None:
+        measures["squeezenet"] = NO_SQUEEZENET
+    else:
+        known = squeezenet.of_reference(reference.digest, reference_batches(), device)
         with _seeded(protocol.seed):
-            pairs = ((x, model.reconstruct(x)) for x in reference_batches())
+            drawn = extract(squeezenet, samples(), device)
+        measures["squeezenet"] = {
+            "fsd": frechet_from_features(known, drawn),
+            "fsd_se": bootstrap_standard_error(known, drawn),
+        }
+    if real is None:
+        reconstructions: list[Tensor] = []
+        with _seeded(protocol.seed):
+            pairs = _reconstruct(model, reference_batches(), protocol, reconstructions)
             measures["reconstruction"] = reconstruction_errors(pairs)
+        if isinstance(measures["classifier"], dict):
+            known = extract(classifier, reference_batches(), device)
+            rebuilt = extract(classifier, reconstructions, device)
+            measures["reconstruction"]["fcd"] = frechet_from_features(known, rebuilt)
+        if squeezenet is not None:
+            known = squeezenet.of_reference(reference.digest, reference_batches(), device)
+            rebuilt = extract(squeezenet, reconstructions, device)
+            measures["reconstruction"]["fsd"] = frechet_from_features(known, rebuilt)
         with _seeded(protocol.seed):  # a VAE draws its latents
             measures["latents"] = latent_measures(model, reference_batches(), protocol)
     return measures

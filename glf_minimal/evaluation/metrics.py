@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from glf_minimal.data import ImageDataset
 from glf_minimal.errors import MetricError
+from glf_minimal.evaluation.classifier import load_classifier
 from glf_minimal.evaluation.features import InceptionFeatures, extract, image_batches, require
 from glf_minimal.evaluation.frechet import (
     Moments,
@@ -21,6 +22,7 @@ from glf_minimal.evaluation.frechet import (
     frechet_distance,
     frechet_from_features,
 )
+from glf_minimal.evaluation.squeezenet import SqueezeNetFeatures
 
 Images = Tensor | ImageDataset | str | Path
 
@@ -49,6 +51,46 @@ def fid(
     return frechet_from_features(
         *(extract(extractor, image_batches(x, batch_size), device) for x in (real, generated))
     )
+
+
+def fcd(real: Images, generated: Images, data: str, device: torch.device | str = "cpu") -> float:
+    """Fréchet classifier distance: on the features of the classifier of a data set.
+
+    Lower is better. It depends on how many images there are; see ``frechet_from_features``.
+
+    Args:
+        real, generated: images as for ``fid``, of the shape of the data set.
+        data: the data set whose classifier judges: "mnist", "fashion-mnist", "cifar10", "celeba".
+        device: where the features are computed.
+
+    Raises:
+        MetricError: there is no classifier for this data set.
+    """
+    classifier, _ = load_classifier(data)
+    return _distance(classifier, real, generated, device)
+
+
+def fsd(
+    real: Images,
+    generated: Images,
+    weights: str | Path | None = None,
+    device: torch.device | str = "cpu",
+) -> float:
+    """Fréchet SqueezeNet distance: on ImageNet features, see ``SqueezeNetFeatures`` for them.
+
+    Args:
+        real, generated: images as for ``fid``.
+        weights: path of SqueezeNet's weights; None for torch's cache.
+        device: where the features are computed.
+    """
+    return _distance(SqueezeNetFeatures(weights), real, generated, device)
+
+
+def _distance(
+    extractor: nn.Module, real: Images, generated: Images, device: torch.device | str
+) -> float:
+    features = [extract(extractor, image_batches(x), device) for x in (real, generated)]
+    return frechet_from_features(*features)
 
 
 def precision_recall(

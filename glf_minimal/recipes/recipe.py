@@ -9,6 +9,8 @@ from glf_minimal.training.settings import TrainConfig
 
 GROUPS = ("data", "networks", "flow", "model", "train")  # of settings
 
+DATA_DEFAULTS = {"image_size": None, "binarize": False, "limit": None, "validation": None}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -65,7 +67,7 @@ class Recipe:
         """All settings, defaults of the training filled in."""
         defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
         return {
-            "data": {"image_size": None, "binarize": False, "limit": None} | self.data,
+            "data": DATA_DEFAULTS | self.data,
             "networks": self.networks,
             "flow": self.flow,
             "model": self.model,

@@ -15,9 +15,10 @@ from glf_minimal.models.base import Trainable
 from glf_minimal.models.glann import GLANN
 from glf_minimal.recipes.build import build_model
 from glf_minimal.recipes.catalogue import RECIPES
+from glf_minimal.recipes.lend import borrow, fit_latents_alone, require_same_images
 from glf_minimal.recipes.recipe import GROUPS, Recipe
 from glf_minimal.training.folder import CONFIG, WEIGHTS, History
-from glf_minimal.training.loop import fit
+from glf_minimal.training.loop import describe, fit
 from glf_minimal.training.settings import TrainConfig
 
 NOT_IN_COMMANDS = (
@@ -28,13 +29,16 @@ NOT_IN_COMMANDS = (
 
 
 def load_data(settings: dict, split: str, root: str | Path | None = None) -> ImageDataset:
-    """A split of the data set that the group "data" of a recipe's settings describes; only "train"
-    is limited.
+    """A split of the data set that the group "data" of a recipe's settings describes.
+
+    With ``data.validation``, so many training images, drawn once and for all, are the split
+    "validation" and no longer part of "train". Only "train" is limited.
     """
-    data, limit = (
-        load_dataset(settings.get("name"), split, root, settings.get("image_size")),
-        settings.get("limit"),
-    )
+    source = "train" if split == "validation" else split
+    data = load_dataset(settings.get("name"), source, root, settings.get("image_size"))
+    if source == "train":
+        data = _held_out(data, settings.get("validation"), split)
+    limit = settings.get("limit")
     if limit is not None and (type(limit) is not int or limit < 1):
         raise RecipeError(f"data.limit: expected a positive number of images, got {limit!r}")
     if limit is not None and split == "train":
@@ -92,7 +96,29 @@ def load_run_data(
     return loaded
 
 
-def train_recipe(recipe: Recipe, out: str | Path, root: str | Path | None = None) -> History:
+def _held_out(data: ImageDataset, validation: int | None, split: str) -> ImageDataset:
+    """The training images without those held out for validation, or these alone."""
+    if validation is None and split == "train":
+        return data
+    if type(validation) is not int or not 0 < validation < len(data):
+        raise RecipeError(
+            f"data.validation: expected how many of the {len(data)} training images of {data.name} "
+            f"to hold out, fewer than all; got {validation!r}"
+        )
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
+    held_out, kept = order[:validation], order[validation:]
+    places = (held_out if split == "validation" else kept).sort().values
+    labels = None if data.labels is None else data.labels[places]
+    origin = data.origin and f"{len(places)} of {data.origin}"
+    return replace(data, pixels=data.pixels[places], labels=labels, origin=origin)
+
+
+def train_recipe(
+    recipe: Recipe,
+    out: str | Path,
+    root: str | Path | None = None,
+    lender: str | Path | None = None,
+) -> History:
     """Train a recipe into the folder ``out``, or go on with what lies there; see ``fit`` for the
     files.
 
@@ -100,9 +126,12 @@ def train_recipe(recipe: Recipe, out: str | Path, root: str | Path | None = None
         recipe: from ``get_recipe``, perhaps ``with_settings``.
         out: the run's folder.
         root: where the data is cached.
+        lender: a finished run whose auto-encoder is taken over and stays as it is; what is trained
+            is the model of its latents.
 
     Raises:
-        RunError: ``out`` holds a run with other settings.
+        RunError: ``out`` holds a run with other settings, or ``lender`` one on other images.
+        RecipeError: the auto-encoder of ``lender`` does not fit, or nothing else is to be trained.
     """
     settings = recipe.settings()
     config = TrainConfig(**settings["train"])
@@ -113,8 +142,17 @@ def train_recipe(recipe: Recipe, out: str | Path, root: str | Path | None = None
             f"model.images: expected {len(data)}, one latent an image of {data.name}; set it to "
             "that"
         )
+    described = {"recipe": recipe.name, **settings}
+    if lender is not None:
+        lender = user_path(lender)
+        owner, lent = load_run(lender)
+        require_same_images(lent, lender, data)
+        described["lender"] = borrow(model, owner, lent, lender)
+        if not model.stages:
+            config_file = describe(model, described, data, config, torch.device("cpu"))
+            return fit_latents_alone(model, data, user_path(out), config_file)
     try:
-        return fit(model, data, config, out, {"recipe": recipe.name, **settings})
+        return fit(model, data, config, out, described)
     except GLFError:
         raise
     except ValueError as error:  # parts, losses and images that do not fit each other

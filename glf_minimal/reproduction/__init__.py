@@ -1,5 +1,5 @@
-"""The reproduction: what is planned, what was published, and the tables and figures that the
-records give.
+"""The reproduction: what is planned, what was published, and the records with their tables,
+figures and verdicts.
 """
 
 from glf_minimal.reproduction.cells import make_cells
@@ -7,7 +7,7 @@ from glf_minimal.reproduction.figures import FIGURES, draw
 from glf_minimal.reproduction.plan import EXPERIMENTS, get_experiment
 from glf_minimal.reproduction.records import read_records
 from glf_minimal.reproduction.report import TABLES, write_report
-from glf_minimal.reproduction.reproduce import is_recorded, reproduce
+from glf_minimal.reproduction.reproduce import has_record, is_recorded, reproduce
 
 __all__ = [
     "EXPERIMENTS",
@@ -15,6 +15,7 @@ __all__ = [
     "TABLES",
     "draw",
     "get_experiment",
+    "has_record",
     "is_recorded",
     "make_cells",
     "read_records",

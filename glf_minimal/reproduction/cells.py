@@ -25,6 +25,9 @@ class Row:
         protocol: fields of ``Protocol`` that differ from its defaults.
         real: measure training images in place of samples.
         needs: weights of others that the training downloads.
+        lender: the row whose training lends its auto-encoder; the recipe's later stages, or its
+            mixture, are trained on it.
+        sweep: the sweep of ``tuning`` that decides further settings of this row.
         extras: what else the first seed's training is asked for, names in ``extras.EXTRAS``.
     """
 
@@ -36,6 +39,8 @@ class Row:
     real: bool = False
     needs: str = ""
     extras: tuple[str, ...] = ()
+    lender: str = ""
+    sweep: str = ""
 
     def settings(self) -> dict[str, dict]:
         """All settings of a full run."""
@@ -51,6 +56,8 @@ class Experiment:
         title: one line.
         rows: by data set.
         seeds: how many its tables are meant to have.
+        squeezenet: whether its samples are also judged on SqueezeNet's features, where its weights
+            are at hand.
         records: the experiment in whose folder its records lie, where it is a part of another one.
     """
 
@@ -59,6 +66,7 @@ class Experiment:
     rows: dict[str, tuple[Row, ...]]
     seeds: int = 3
     records: str = ""
+    squeezenet: bool = False
 
     @property
     def folder(self) -> str:
@@ -102,6 +110,14 @@ class Cell:
         path, names = self.record(results), () if self.seed else self.row.extras
         return {name: path.with_name(f"{path.stem}-{name}") for name in names}
 
+    @property
+    def lender(self) -> "Cell | None":
+        """The cell whose training lends this one its auto-encoder."""
+        if not self.row.lender:
+            return None
+        rows = {row.name: row for row in self.experiment.rows[self.data]}
+        return replace(self, row=rows[self.row.lender])
+
     def run(self, runs: Path) -> Path:
         """The folder of its training; cells that differ only in their measurement share it."""
         named = {name: value for name, value in self.changes.items() if name not in FREE_SETTINGS}
@@ -109,7 +125,10 @@ class Cell:
             f"{name.split('.')[1].replace('_', '-')}-{_short(value)}"
             for name, value in named.items()
         ]
-        return runs / "-".join([self.row.recipe, *parts])
+        name = "-".join([self.row.recipe, *parts])
+        if self.lender:
+            name += f"-on-{self.lender.run(runs).name}"
+        return runs / name
 
 
 def differing(recorded: dict, wanted: dict) -> dict[str, tuple]:
@@ -152,11 +171,11 @@ def make_cells(
     for name in {"train.seed", "data.name"} & (reduced or {}).keys():
         raise RecipeError(f"{name}: a row has its own; give --seeds or --dataset")
     sets = [
-        known(name, experiment.rows, f"data set of {experiment.name}")
+        require_known(name, experiment.rows, f"data set of {experiment.name}")
         for name in data or experiment.rows
     ]
     names = {row.name: None for name in sets for row in experiment.rows[name]}
-    chosen = [known(name, names, f"row of {experiment.name}") for name in rows or names]
+    chosen = [require_known(name, names, f"row of {experiment.name}") for name in rows or names]
     found = [
         Cell(experiment, name, row, seed, reduced or {})
         for seed in range(seeds or experiment.seeds)
@@ -175,7 +194,7 @@ def _short(value: object) -> str:
     )
 
 
-def known(name: str, names: dict, kind: str) -> str:
+def require_known(name: str, names: dict, kind: str) -> str:
     if name not in names:
         raise RecipeError(f"unknown {kind} {name!r}; {hint(name, names)}")
     return name

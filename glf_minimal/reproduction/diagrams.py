@@ -1,4 +1,4 @@
-"""Figure 1 of the paper, drawn by code: the model, and one block of its flow."""
+"""Figure 1 of the paper, drawn with matplotlib: the model, and one block of its flow."""
 
 from itertools import pairwise
 
@@ -8,8 +8,8 @@ BOX = {"boxstyle": "round,pad=0.45", "linewidth": 1.4}
 
 
 def model_diagram():
-    """Left: training and sampling of GLF. Right: a flow block with a two-sided coupling. Returns
-    the figure.
+    """Draw training and sampling of GLF on the left, a block of its flow with a two-sided coupling
+    on the right; returns the figure.
     """
     import matplotlib.pyplot as plt
 
@@ -84,9 +84,11 @@ def _block(axis) -> None:
     axis.text(5.0, 0.7, coupling, ha="center")
 
 
-def _chain(axis, y: float, places: dict[str, float], boxes) -> None:
-    """Names at their places on one line, networks in boxes, an arrow from each to the next."""
-    items = list(places.items())
+def _chain(axis, y: float, positions: dict[str, float], boxes) -> None:
+    """Write names at these x positions at height y, and draw an arrow from each to the next; the
+    names in ``boxes``, which are networks, get a box.
+    """
+    items = list(positions.items())
     for name, x in items:
         box = BOX | {"fc": "white", "ec": COLOURS[2]} if name in boxes else None
         axis.text(x, y, name, ha="center", va="center", fontsize=12, bbox=box)

@@ -1,5 +1,5 @@
-"""What figures need of a training beyond its record: maps of latents, pictures of chosen noises,
-nearest neighbours.
+"""Files that some figures need beside the record of a training: maps of latents, pictures of
+chosen noises, nearest neighbours.
 """
 
 from collections.abc import Callable
@@ -11,19 +11,20 @@ from torch import Tensor
 from glf_minimal.evaluation.classifier import load_classifier
 from glf_minimal.evaluation.evaluate import Protocol, generate
 from glf_minimal.evaluation.features import extract
-from glf_minimal.files import write_csv
+from glf_minimal.files import read_csv, user_path, write_csv
 from glf_minimal.pictures import save_grid
 from glf_minimal.recipes.run import load_data, load_run
+from glf_minimal.reproduction import plan
 
 
 @torch.no_grad()
 def write_latent_map(
     folder: Path, path: Path, root: Path | None, device: str, images: int = 2000
 ) -> None:
-    """Lay the latents of the first test images of a run out on the plane by t-SNE (perplexity 70,
-    as in the report).
+    """Map the latents of a run's first test images to the plane by t-SNE (perplexity 70, as in the
+    report).
 
-    Writes a CSV with the columns x, y and label.
+    Writes a CSV file with the columns x, y and label, one row per image.
     """
     from sklearn.manifold import TSNE
 
@@ -40,15 +41,38 @@ def write_latent_map(
     write_csv(path, rows)
 
 
+def read_latent_maps(results: str | Path) -> dict[str, list[dict]]:
+    """Read the latent maps that lie beside the first seeds of the FlowAE report's rows.
+
+    Gives, by row, the points of its map, each with x, y and label; a row without a map is left out.
+    """
+    folder = user_path(results) / plan.FLOWAE_REPORT.folder / "mnist"
+    rows = [row.name for row in plan.FLOWAE_REPORT.rows["mnist"] if "map.csv" in row.extras]
+    paths = {row: folder / row / "seed-0-map.csv" for row in rows}
+    return {row: read_csv(path) for row, path in paths.items() if path.exists()}
+
+
+def silhouette(points: list[dict]) -> float:
+    """How compact the classes are in a latent map, from -1 to 1 (Rousseeuw, 1987).
+
+    For each point it compares the mean distance to its own class with that to the nearest other
+    class. Larger is more compact.
+    """
+    from sklearn.metrics import silhouette_score
+
+    positions = [[point["x"], point["y"]] for point in points]
+    return float(silhouette_score(positions, [point["label"] for point in points]))
+
+
 @torch.no_grad()
 def write_interpolation(
     folder: Path, path: Path, root: Path | None, device: str, rows: int = 6, steps: int = 8
 ) -> None:
-    """Decode what lies between two noises, through the inverse flow: a PNG, a row for each of
-    ``rows`` pairs.
+    """Decode ``steps`` points on the way from one noise to another, through the inverse flow.
 
-    The way is cos(a) eps + sin(a) eps' for angles a from 0 to a right one: noise of the same
-    distribution all along.
+    Writes a PNG file with one row for each of ``rows`` pairs of noises. The way is
+    cos(a) eps + sin(a) eps' for a from 0 to π/2, so every point on it has the distribution of the
+    noise.
     """
     model, _ = load_run(folder, device)
     start, end = torch.randn(
@@ -66,8 +90,10 @@ TEMPERATURES = (0.5, 0.7, 0.85, 1.0, 1.15)
 def write_same_noise(
     folder: Path, path: Path, root: Path | None, device: str, columns: int = 12
 ) -> None:
-    """Decode the same noises, a column each, at ``TEMPERATURES`` and, in the last row, without the
-    flow: a PNG.
+    """Decode the same noises at each of ``TEMPERATURES`` and, last, without the flow.
+
+    Writes a PNG file with one column per noise and one row per temperature; in the last row the
+    noise itself is decoded.
     """
     model, _ = load_run(folder, device)
     noise = torch.randn(columns, model.latent_dim, generator=torch.Generator().manual_seed(0)).to(
@@ -81,18 +107,19 @@ def write_same_noise(
 def write_neighbours(
     folder: Path, path: Path, root: Path | None, device: str, images: int = 1000, columns: int = 12
 ) -> None:
-    """Look for training images in the samples: distances in a CSV, pictures in a PNG of four rows.
+    """Look for copies of training images among the samples.
 
-    Distances are Euclidean, on the features of the data set's classifier, from each image to the
-    nearest training image; the CSV has them for samples, for test images, which nobody has copied,
-    and for reconstructions of those, which are no sharper than samples. The PNG shows the first
-    samples above their nearest training images, and below these the samples that are nearest to
-    theirs.
+    Writes a CSV file with the distance from each image to its nearest training image: Euclidean, on
+    the features of the data set's classifier. It has them for samples, for test images, which
+    cannot be copies, and for reconstructions of test images, which are no sharper than samples.
+
+    Writes a PNG file of four rows: the first samples, their nearest training images, the samples
+    that are nearest to a training image, and those training images.
     """
     model, config = load_run(folder, device)
     data, held_out = (load_data(config["data"], split, root) for split in ("train", "test"))
-    places = torch.arange(min(images, len(held_out))).split(500)
-    test = [held_out.batch(batch).to(device) for batch in places]
+    indices = torch.arange(min(images, len(held_out))).split(500)
+    test = [held_out.batch(batch).to(device) for batch in indices]
     samples = list(generate(model, Protocol(samples=images)))
     looked_at = {
         "sample": samples,
@@ -101,11 +128,10 @@ def write_neighbours(
     }
 
     classifier, _ = load_classifier(held_out.name)
-    known = extract(
-        classifier, (data.batch(batch) for batch in torch.arange(len(data)).split(500)), device
-    )
+    batches_of_training = (data.batch(batch) for batch in torch.arange(len(data)).split(500))
+    training = extract(classifier, batches_of_training, device)
     found = {
-        kind: _nearest(extract(classifier, batches, device), known)
+        kind: _nearest(extract(classifier, batches, device), training)
         for kind, batches in looked_at.items()
     }
     rows = [
@@ -122,13 +148,16 @@ def write_neighbours(
     save_grid(torch.cat(pictures), path, columns)
 
 
-def _nearest(features: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance (N,) from each of (N, F) to the nearest of (M, F), and its place there."""
-    parts = [torch.cdist(part, known).min(1) for part in features.split(100)]
+def _nearest(features: Tensor, training: Tensor) -> tuple[Tensor, Tensor]:
+    """Distance (N,) from each of the features (N, F) to the nearest of the training features
+    (M, F), and the index (N,) of that one.
+    """
+    parts = [torch.cdist(part, training).min(1) for part in features.split(100)]
     return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
 
 
-# By the end of the file's name: (folder of the run, path to write, where data is cached, device).
+# What writes each extra, by the end of its file's name. Arguments: the folder of the run, the path
+# to write, where data is cached, the device.
 EXTRAS: dict[str, Callable[[Path, Path, Path | None, str], None]] = {
     "map.csv": write_latent_map,
     "interpolation.png": write_interpolation,

@@ -1,4 +1,4 @@
-"""From records to figures."""
+"""Figures of the records. A figure without records says "not run" and the command that runs it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,17 +6,19 @@ from textwrap import fill
 
 import torch
 
-from glf_minimal.files import read_csv, user_path
+from glf_minimal.files import user_path
 from glf_minimal.plotting import COLOURS, latent_map, panels, training_curves, use_style
 from glf_minimal.reproduction import plan
 from glf_minimal.reproduction.cells import Experiment
 from glf_minimal.reproduction.diagrams import model_diagram
+from glf_minimal.reproduction.extras import read_latent_maps
 from glf_minimal.reproduction.recorded import nearest_distances, read_rows
+from glf_minimal.reproduction.small_tables import SMALL_FIGURES
 
 
 def samples(results: str | Path, experiment: Experiment, sets: tuple[str, ...]):
-    """Samples of the first seed of every row on these data sets: the first of the 64 that lie
-    beside its record.
+    """Draw samples of every row on these data sets: of its first seed that has some, the first of
+    the 64 that lie beside the record.
     """
     from matplotlib.image import imread
 
@@ -25,14 +27,13 @@ def samples(results: str | Path, experiment: Experiment, sets: tuple[str, ...]):
         for name, row in read_rows(results, experiment, data).items():
             folder = user_path(results) / experiment.folder / data / name
             paths = [folder / f"seed-{record['seed']}.png" for record in row.records]
-            if drawn := [
-                path for path in paths if path.exists()
-            ]:  # real images and diverged runs have none
+            drawn = [path for path in paths if path.exists()]
+            if drawn:  # real images and diverged runs have none
                 pictures[f"{row.title}, {data}" if len(sets) > 1 else row.title] = imread(drawn[0])
     if not pictures:
         return _empty(experiment)
     few = len(pictures) <= 6
-    side, width = (6, 2.1) if few else (4, 1.8)  # of the 8 x 8 samples; inches
+    side, width = (6, 2.1) if few else (4, 1.8)  # samples per side, of 8; inches
     figure, axes = panels(len(pictures), width=width, height=width + 0.2)
     for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
         axis.imshow(picture[: picture.shape[0] * side // 8, : picture.shape[1] * side // 8])
@@ -42,7 +43,9 @@ def samples(results: str | Path, experiment: Experiment, sets: tuple[str, ...]):
 
 
 def slide_deck_curves(results: str | Path):
-    """Reconstruction, and KL or NLL, of the slide deck's models over epochs; the first seed."""
+    """Draw the losses of the slide deck's four models over epochs, of the first seed:
+    reconstruction, KL and NLL.
+    """
     rows = list(read_rows(results, plan.SLIDE_DECK, "mnist").values())[:4]
     histories = {
         row.title: row.records[0]["history"] for row in rows if row and row.records[0]["history"]
@@ -53,8 +56,8 @@ def slide_deck_curves(results: str | Path):
 
 
 def flowae_report_curves(results: str | Path):
-    """The second stages of the report's two-stage models: the flow's NLL, the losses of the two
-    GANs; every seed.
+    """Draw the second stage of the report's two-stage models over epochs, a line for each seed: the
+    flow's NLL and the losses of the two GANs.
     """
     rows = read_rows(results, plan.FLOWAE_REPORT, "mnist")
     if not any(rows.values()):
@@ -76,48 +79,40 @@ def flowae_report_curves(results: str | Path):
 
 
 def flowae_report_tsne(results: str | Path):
-    """t-SNE maps of the test latents of a VAE and of FlowAE's auto-encoder, coloured by digit; the
-    first seed.
+    """Draw t-SNE maps of the test latents of a VAE and of FlowAE's auto-encoder, each of the first
+    seed, coloured by digit.
     """
-    folder = user_path(results) / plan.FLOWAE_REPORT.folder / "mnist"
-    maps = {
-        row: path for row in ("vae", "flowae") if (path := folder / row / "seed-0-map.csv").exists()
-    }
+    maps = read_latent_maps(results)
     if not maps:
         return _empty(plan.FLOWAE_REPORT)
-    points = {
-        {"vae": "VAE", "flowae": "auto-encoder"}[row]: read_csv(path) for row, path in maps.items()
-    }
-    vectors = {
-        title: torch.tensor([[point["x"], point["y"]] for point in rows])
-        for title, rows in points.items()
-    }
-    return latent_map(
-        vectors, {t: torch.tensor([point["label"] for point in rows]) for t, rows in points.items()}
-    )
+    positions, labels = {}, {}
+    for row, title in (("vae", "VAE"), ("flowae", "auto-encoder")):
+        if row in maps:
+            positions[title] = torch.tensor([[point["x"], point["y"]] for point in maps[row]])
+            labels[title] = torch.tensor([point["label"] for point in maps[row]])
+    return latent_map(positions, labels)
 
 
 def convergence(results: str | Path, data: str):
-    """FCD over epochs and, on one machine, over seconds; a line a seed, two-stage models from the
-    second stage on.
+    """Draw FCD over epochs and, if all rows ran on one machine, over seconds of training; a line
+    for each seed. Lines of two-stage models begin with their second stage.
     """
     rows = read_rows(results, plan.CONVERGENCE, data).values()
     if not any(row.curves for row in rows):
         return _empty(plan.CONVERGENCE)
-    machines = {
-        frozenset(row.machines) for row in rows if row.clock
-    }  # seconds of two machines do not compare
+    # Seconds of two machines do not compare.
+    machines = {frozenset(row.machines) for row in rows if row.clock}
     figure, axes = panels(2 if len(machines) == 1 else 1, width=4.6, height=3.4)
     for axis, x in zip(axes, ("epochs", "seconds of training"), strict=False):
         for colour, row in zip(COLOURS, rows, strict=False):
             key = "epoch" if x == "epochs" else row.clock
-            for place, curve in enumerate(row.curves if key else []):
+            for index, curve in enumerate(row.curves if key else []):
                 points = [(point[key], point["fcd"]) for point in curve]
                 axis.plot(
                     *zip(*points, strict=True),
                     ".-",
                     color=colour,
-                    label=row.title if place == 0 else None,
+                    label=row.title if index == 0 else None,
                 )
         axis.set(xlabel=x, ylabel="FCD")
         axis.xaxis.get_major_locator().set_params(integer=True)
@@ -127,10 +122,10 @@ def convergence(results: str | Path, data: str):
 
 
 def pictures_of_glf(results: str | Path, name: str, experiment: Experiment, share: float = 1.0):
-    """A picture that lies beside the records of GLF in Table 1, of each data set that has one.
+    """Draw a picture that lies beside GLF's first record in Table 1, for each data set that has it.
 
-    Shown is ``share`` of its columns: with all of them a picture of all data sets weighs too much
-    for a page.
+    Only the first ``share`` of its columns are shown: all of them, on all data sets, would make the
+    file too large for a page.
     """
     from matplotlib.image import imread
 
@@ -152,8 +147,8 @@ def pictures_of_glf(results: str | Path, name: str, experiment: Experiment, shar
 
 
 def memorization(results: str | Path):
-    """How near samples of GLF, test images and their reconstructions come to the training set:
-    shares of them.
+    """Draw, for samples of GLF, test images and their reconstructions, the share of images whose
+    nearest training image lies within a given distance.
     """
     found = {
         data: distances
@@ -174,8 +169,14 @@ def memorization(results: str | Path):
 
 
 def over_beta(results: str | Path, experiment: Experiment, terms: dict[str, str]):
-    """FCD, and loss terms (name: title), over the epochs of every row; the first seed. What
-    diverged ends early.
+    """Draw FCD and some loss terms over epochs, for the first seed of every row on CIFAR-10.
+
+    Lines of trainings that diverged end early.
+
+    Args:
+        results: the folder of the records.
+        experiment: whose rows are drawn.
+        terms: titles of the loss terms, by their names in the history.
     """
     rows = [row for row in read_rows(results, experiment, "cifar10").values() if row]
     if not rows:
@@ -204,44 +205,43 @@ def over_beta(results: str | Path, experiment: Experiment, terms: dict[str, str]
 
 
 def ablations(results: str | Path):
-    """FCD of every row of the ablations, a panel a question."""
+    """Draw FCD for every row of the ablations, one panel per question and one point per seed."""
     recorded = read_rows(results, plan.ABLATIONS, "mnist")
     run = {
         title: [row for row in rows if recorded[row.name]]
         for title, rows in plan.ABLATION_GROUPS.values()
     }
-    run = {
-        title: rows for title, rows in run.items() if len(rows) > 1
-    }  # something to compare with the base
+    # One row alone, the base, has nothing to compare it with.
+    run = {title: rows for title, rows in run.items() if len(rows) > 1}
     if not run:
         return _empty(plan.ABLATIONS)
     figure, axes = panels(len(run), width=3.6, height=2.2)
     for axis, (title, rows) in zip(axes, run.items(), strict=True):
         values = [recorded[row.name].values("classifier", "fcd") for row in rows]
-        for place, (row, distances) in enumerate(zip(rows, values, strict=True)):
+        for index, (row, distances) in enumerate(zip(rows, values, strict=True)):
             axis.plot(
                 distances,
-                [place] * len(distances),
+                [index] * len(distances),
                 "o",
                 color=COLOURS[row.name == "base"],
                 alpha=0.7,
             )
         axis.set_yticks(range(len(rows)), [row.title for row in rows], fontsize="small")
-        known = [distance for distances in values for distance in distances] or [1.0]
+        drawn = [distance for distances in values for distance in distances] or [1.0]
         axis.set(
             title=fill(title, 28),
             xlabel="FCD",
-            xlim=(0, 1.1 * max(known)),
+            xlim=(0, 1.1 * max(drawn)),
             ylim=(len(rows) - 0.5, -0.5),
         )
-        if max(known) > 20 * min(known):  # the largest would press the others together
-            axis.set(xscale="log", xlim=(min(known) / 1.2, 1.2 * max(known)))
+        if max(drawn) > 20 * min(drawn):  # the largest would press the others together
+            axis.set(xscale="log", xlim=(min(drawn) / 1.2, 1.2 * max(drawn)))
             axis.xaxis.set_major_formatter("{x:g}")
     return figure
 
 
 def _with_perceptual_loss(results: str | Path) -> tuple[str, ...]:
-    """The data sets on which there is something to compare GLF's squared error with."""
+    """The data sets on which GLF with a perceptual loss has been run."""
     rows = {data: read_rows(results, plan.FIGURE_5, data) for data in plan.FIGURE_5.rows}
     return tuple(
         data
@@ -251,7 +251,7 @@ def _with_perceptual_loss(results: str | Path) -> tuple[str, ...]:
 
 
 def _logarithmic(axis) -> None:
-    """A logarithmic y axis whose ticks are plain numbers, 2 and not 2 x 10^0."""
+    """Make the y axis logarithmic, with plain numbers at its ticks: 2, not 2 x 10^0."""
     from matplotlib.ticker import LogFormatter
 
     axis.set_yscale("log")
@@ -260,6 +260,7 @@ def _logarithmic(axis) -> None:
 
 
 def _empty(experiment: Experiment):
+    """Draw no more than the command that runs the experiment."""
     figure, axes = panels(1)
     axes[0].text(0.5, 0.5, f"not run:\nglf reproduce {experiment.name}", ha="center", va="center")
     axes[0].set_axis_off()
@@ -282,6 +283,7 @@ FIGURES: dict[str, Callable] = {
         f"convergence-{data}": lambda results, data=data: convergence(results, data)
         for data in plan.CONVERGENCE.rows
     },
+    **SMALL_FIGURES,
     "ablations": ablations,
     "figure-1": lambda results: model_diagram(),
     "figure-2": lambda results: samples(results, plan.FIGURE_2, tuple(plan.FIGURE_2.rows)),
@@ -306,6 +308,6 @@ FIGURES: dict[str, Callable] = {
 
 
 def draw(name: str, results: str | Path = "data/results"):
-    """Draw a figure of the book from the records, in the book's style."""
+    """Draw one of ``FIGURES`` from the records, in the book's style; returns the figure."""
     use_style()
     return FIGURES[name](results)

@@ -5,7 +5,8 @@ and protocol.
 from dataclasses import replace
 
 from glf_minimal.recipes.catalogue import PAPER_DATA, SYSTEMS
-from glf_minimal.reproduction.cells import Experiment, Row, known
+from glf_minimal.reproduction.cells import Experiment, Row, require_known
+from glf_minimal.reproduction.small_edition import DENSITIES, TABLE_1_SMALL, TUNING
 
 _SLIDES = "-slides-mnist"
 _AUTHORS_FLOW = {"flow.form": "two-sided", "flow.hidden": 64}
@@ -301,10 +302,22 @@ FIRST_RANKING = Experiment(
 )
 
 _COMPANIONS = (FIRST_RANKING, SLIDE_DECK, FLOWAE_REPORT)
-_ALL = (*_COMPANIONS, TABLE_1, CONVERGENCE, ABLATIONS, FIGURE_2, FIGURE_3, FIGURE_4, FIGURE_5)
+_ALL = (
+    *_COMPANIONS,
+    TABLE_1,
+    TABLE_1_SMALL,
+    TUNING,
+    DENSITIES,
+    CONVERGENCE,
+    ABLATIONS,
+    FIGURE_2,
+    FIGURE_3,
+    FIGURE_4,
+    FIGURE_5,
+)
 EXPERIMENTS = {experiment.name: experiment for experiment in _ALL}
 
 
 def get_experiment(name: str) -> Experiment:
     """Look an experiment up by name."""
-    return EXPERIMENTS[known(name, EXPERIMENTS, "table or figure")]
+    return EXPERIMENTS[require_known(name, EXPERIMENTS, "table or figure")]

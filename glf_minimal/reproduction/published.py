@@ -1,8 +1,8 @@
-"""What others published: numbers of the paper and its companions, and where each was read."""
+"""The published numbers of the paper and its companions, and how each of them was read."""
 
 from dataclasses import dataclass
 
-# How a number was come by, and the mark that it gets in tables.
+# Where a number comes from, and its mark in tables.
 READ, SECOND_HAND, RECALLED = "read", "second-hand", "recalled"
 MARKS = {READ: "", SECOND_HAND: "†", RECALLED: "‡"}
 MEANINGS = {
@@ -17,8 +17,8 @@ class Published:
 
     Args:
         value: the number.
-        status: READ in the source, SECOND_HAND or RECALLED.
-        sd: what is printed after its ±, if anything; over what it was taken is not known.
+        status: READ in the source, SECOND_HAND from a secondary one, or RECALLED from memory.
+        sd: the number printed after its ±, if there is one; what it was taken over is not known.
     """
 
     value: float
@@ -58,12 +58,12 @@ TABLE_1: dict[str, dict[str, Published]] = {
         "celeba": Published(41.8, RECALLED),
     },
 }
-# Nats per image: what the deck prints as loss, reconstruction, and KL divergence or NLL.
+# Losses in nats per image: the total, the reconstruction, and the KL divergence or NLL.
 SLIDE_DECK = {
     "vae": _read(total=101.549, recon=70.645, second=30.853),
     "vae-flow-posterior": _read(total=102.535, recon=78.204, second=24.275),
     "vae-flow-prior": _read(total=78.613, recon=62.597, second=16.017),
     "glf": _read(total=178.635, recon=61.971, second=116.566),
 }
-# FCD, with features of a classifier of the report's own.
+# FCD on the features of the report's own classifier, lower is better.
 FLOWAE_REPORT = _read(real=0.2, flowae=4.65, advae=6.03, aae=6.09, vae=8.12)

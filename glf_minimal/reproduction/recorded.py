@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
+from glf_minimal.errors import RecipeError
 from glf_minimal.evaluation.evaluate import Protocol
 from glf_minimal.files import read_csv, user_path
 from glf_minimal.reproduction import plan
 from glf_minimal.reproduction.cells import Experiment, Row, differing
 from glf_minimal.reproduction.records import read_records
+from glf_minimal.reproduction.tuning import with_chosen_settings
 
 NOT_RUN = "not run"
 
@@ -189,11 +191,19 @@ def read_rows(results: str | Path, experiment: Experiment, data: str) -> dict[st
     found = {}
     if any((user_path(results) / experiment.folder / data).glob("*/seed-*.json")):
         found = read_records(results, experiment.folder, data)
-    planned = experiment.rows[data]
+    planned = [_as_chosen(row, user_path(results), data) for row in experiment.rows[data]]
     return {
         row.name: RecordedRow(experiment, row, _alike(found.get(row.name, []), row))
         for row in planned
     }
+
+
+def _as_chosen(row: Row, results: Path, data: str) -> Row:
+    """The row with what its sweep has chosen, or as it is planned while nothing is chosen."""
+    try:
+        return with_chosen_settings(row, results, data)
+    except RecipeError:
+        return row
 
 
 def _alike(records: list[dict], row: Row) -> tuple[dict, ...]:
@@ -215,8 +225,8 @@ def _alike(records: list[dict], row: Row) -> tuple[dict, ...]:
 def common_seeds(rows: Iterable[RecordedRow]) -> set[int]:
     """The seeds that all of these rows have, of those that have any; real images have none.
 
-    A mean over other seeds differs even where the rows do not. A row some of whose trainings
-    diverged does not take the others all of their seeds.
+    A mean over other seeds differs even where the rows do not. Rows with diverged trainings come
+    last; a row that would leave no common seed is skipped.
     """
     trained = [row for row in rows if row.seeds and not row.row.real]
     trained.sort(key=lambda row: row.diverged > 0)

@@ -20,6 +20,7 @@ from glf_minimal.evaluation.classifier import (
 )
 from glf_minimal.evaluation.evaluate import Protocol, evaluate, learning_curve
 from glf_minimal.evaluation.features import InceptionFeatures
+from glf_minimal.evaluation.squeezenet import SqueezeNetFeatures
 from glf_minimal.files import (
     atomic,
     make_folder,
@@ -35,6 +36,8 @@ from glf_minimal.recipes.recipe import GROUPS
 from glf_minimal.recipes.run import load_run, load_run_data, read_config, train_command
 from glf_minimal.training.folder import HISTORY, SAMPLES, SNAPSHOTS, WEIGHTS, History
 
+GROUPS_OF_METRICS = ("classifier", "inception", "squeezenet", "reconstruction", "latents")
+
 
 def commands(folder: Path, config: dict, evaluate_options: list[str]) -> list[str]:
     """The commands that train and evaluate a run again, in a folder of the same name; none without
@@ -45,9 +48,17 @@ def commands(folder: Path, config: dict, evaluate_options: list[str]) -> list[st
         return []
     absolute, here = folder.resolve(), Path.cwd()
     out = absolute.relative_to(here) if here in absolute.parents else Path("runs", absolute.name)
+    before = []
+    if "lender" in config:
+        lender_command = train_command(config["lender"] | config["lender"]["settings"])
+        if lender_command is None:
+            return []
+        lender_out = out.with_name(f"{out.name}-auto-encoder")
+        before = [f"{lender_command} {shlex.join(['--out', str(lender_out)])}"]
+        train += " " + shlex.join(["--auto-encoder", str(lender_out)])
     if out != Path("runs", config["recipe"]):  # which is the default
         train += " " + shlex.join(["--out", str(out)])
-    return [train, shlex.join(["glf", "evaluate", str(out), *evaluate_options])]
+    return [*before, train, shlex.join(["glf", "evaluate", str(out), *evaluate_options])]
 
 
 def protocol_options(protocol: Protocol) -> list[str]:
@@ -72,6 +83,7 @@ def evaluate_run(
     device: torch.device | str = "cpu",
     inception: InceptionFeatures | None = None,
     real: bool = False,
+    squeezenet: SqueezeNetFeatures | None = None,
     data: str | None = None,
 ) -> dict:
     """Evaluate a finished run (with ``real``, training images in place of samples); gives the
@@ -95,7 +107,10 @@ def evaluate_run(
     # Not rounded to 0 or 1 yet: the protocol says whether to.
     loaded = load_run_data(folder, config, splits, root, data, binarize=False)
     reference = loaded[0]
-    measures = evaluate(model, reference, protocol, inception, real=loaded[1] if real else None)
+    training_images = loaded[1] if real else None
+    measures = evaluate(
+        model, reference, protocol, inception, real=training_images, squeezenet=squeezenet
+    )
     flags = {"--real": real, "--fid": inception is not None}
     options = [*protocol_options(protocol), *(flag for flag, is_set in flags.items() if is_set)]
     facts = None
@@ -117,6 +132,7 @@ def evaluate_run(
         "protocol": asdict(protocol)
         | {"samples_are": "real training images" if real else "generated"},
         "classifier": facts,
+        **({"squeezenet": squeezenet.protocol} if squeezenet else {}),
         "parameters": sum(p.numel() for p in model.parameters()),
         "evaluation": {
             "seconds": round(time.perf_counter() - started, 1),
@@ -139,6 +155,7 @@ def _what_was_trained(folder: Path, config: dict, history: History, options: lis
         "commands": commands(folder, config, options),
         "settings": {group: config[group] for group in GROUPS},
         "built": config["built"],
+        **({"lender": config["lender"]} if "lender" in config else {}),
         "training": {
             "epochs": len(history),
             **_times(history),
@@ -167,7 +184,7 @@ def diverged_run(folder: Path, protocol: Protocol, error: str) -> dict:
     history = read_csv(folder / HISTORY) if (folder / HISTORY).exists() else []
     what = f"diverged: {error.partition(';')[0]}"
     return _what_was_trained(folder, config, history, protocol_options(protocol)) | {
-        "metrics": dict.fromkeys(("classifier", "inception", "reconstruction", "latents"), what),
+        "metrics": dict.fromkeys(GROUPS_OF_METRICS, what),
         "protocol": asdict(protocol) | {"samples_are": "none"},
     }
 

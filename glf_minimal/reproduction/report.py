@@ -1,4 +1,4 @@
-"""Writing every table and figure of the book."""
+"""Write every table and figure of the book."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,25 +6,31 @@ from pathlib import Path
 from glf_minimal.errors import RunError
 from glf_minimal.files import atomic, make_folder, user_path
 from glf_minimal.reproduction import tables
-from glf_minimal.reproduction.claims import claims, evidence
+from glf_minimal.reproduction.claims import evidence, verdicts
 from glf_minimal.reproduction.figures import FIGURES, draw
+from glf_minimal.reproduction.small_tables import SMALL_TABLES
 from glf_minimal.reproduction.tables import Table, Text
 
 TABLES: dict[str, Callable[[str | Path], Table | Text]] = {
-    "claims": claims,
+    "claims": verdicts,
     "claims-evidence": evidence,
     **tables.TABLES,
+    **SMALL_TABLES,
 }
 
 
 def write_report(results: str | Path, out: str | Path) -> list[Path]:
-    """Write each table as ``<name>.md`` and each figure as ``<name>.png``; the same records give
-    the same files.
+    """Write each table as ``<name>.md`` and each figure as ``<name>.png``; returns their paths.
 
-    Of figures that holds for one version of matplotlib, which they name.
+    The same records give the same files. Figures repeat only under the same matplotlib version,
+    which each file records.
+
+    Args:
+        results: the folder of the records.
+        out: the folder to write to; it is made if it is missing.
 
     Raises:
-        RunError: no such folder of records, or a record that is damaged.
+        RunError: there is no folder of records, or a record is damaged; then nothing is written.
     """
     import matplotlib.pyplot as plt
 
@@ -33,9 +39,8 @@ def write_report(results: str | Path, out: str | Path) -> list[Path]:
             f"{results} is not a folder; give the folder of the records, data/results of a checkout"
         )
     out, paths = user_path(out), []
-    texts = {
-        name: table(results).markdown() for name, table in TABLES.items()
-    }  # before anything is written
+    # All of them first, so that a damaged record is noticed before anything is written.
+    texts = {name: table(results).markdown() for name, table in TABLES.items()}
     make_folder(out)
     for name, text in texts.items():
         with atomic(out / f"{name}.md") as temporary:

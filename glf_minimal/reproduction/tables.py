@@ -1,15 +1,16 @@
-"""From records to tables: text, the same for the same records, with what was published beside what
-was measured.
+"""Tables of the records: what was measured, beside what was published.
+
+The same records give the same text.
 """
 
 import json
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from glf_minimal.reproduction import plan, published
-from glf_minimal.reproduction.cells import Experiment, Row
+from glf_minimal.reproduction.cells import Experiment
 from glf_minimal.reproduction.published import MARKS, MEANINGS, Published
 from glf_minimal.reproduction.recorded import (
     NOT_RUN,
@@ -29,7 +30,7 @@ LEVELS = (20, 10, 5, 2, 1)  # of FCD, for the table of convergence
 
 @dataclass(repr=False)
 class Text:
-    """Markdown, which notebooks show as such."""
+    """Markdown. A notebook shows it rendered."""
 
     content: str
 
@@ -41,14 +42,14 @@ class Text:
 
 @dataclass(repr=False)
 class Table:
-    """A table as text.
+    """A table whose cells are text. A notebook shows it rendered.
 
     Args:
-        header: titles of the columns.
-        rows: cells of each row, as many as there are titles.
-        notes: paragraphs below it.
-        commands: what makes its numbers.
-        left: how many columns, from the left, hold words and not numbers.
+        header: the titles of the columns.
+        rows: for each row its cells, as many as there are titles.
+        notes: paragraphs below the table.
+        commands: the commands that make its numbers.
+        left: how many columns, counted from the left, hold words; the others are aligned right.
     """
 
     header: list[str]
@@ -58,8 +59,8 @@ class Table:
     left: int = 1
 
     def markdown(self) -> str:
-        """The table, its notes and commands as MyST Markdown."""
-        alignment = ["---" if place < self.left else "---:" for place in range(len(self.header))]
+        """The table, its notes and its commands as MyST Markdown."""
+        alignment = ["---" if index < self.left else "---:" for index in range(len(self.header))]
         lines = ["| " + " | ".join(cells) + " |" for cells in (self.header, alignment, *self.rows)]
         notes = [line for note in self.notes for line in ("", note)]
         commands = ["", "```shell", *self.commands, "```"] if self.commands else []
@@ -69,7 +70,10 @@ class Table:
 
 
 def number(values: list[float], digits: int = 2) -> str:
-    """Mean and, of several, standard deviation: "1.12" or "1.12 ± 0.05"; a dash for none."""
+    """The mean of these values and, if there are several, their standard deviation.
+
+    "1.12" or "1.12 ± 0.05"; a dash for no values.
+    """
     if not values:
         return "–"
     mean = f"{statistics.mean(values):.{digits}f}"
@@ -77,17 +81,18 @@ def number(values: list[float], digits: int = 2) -> str:
 
 
 def quoted(value: Published | None) -> str:
-    """A published number with the mark of its status."""
+    """A published number with the mark of its status: "8.2 ± 0.1‡"; a dash for none."""
     if value is None:
         return "–"
     return f"{value.value:g}{f' ± {value.sd:g}' if value.sd else ''}{MARKS[value.status]}"
 
 
 def difference(values: list[float], value: Published | None, digits: int = 2) -> str:
+    """The mean of our values minus a published number: "+0.45"; a dash if one is missing."""
     return f"{statistics.mean(values) - value.value:+.{digits}f}" if values and value else "–"
 
 
-# column: group and name of the metric, digits, what it is
+# By column: group and name of the metric, digits after the point, an explanation.
 QUALITY = {
     "FCD": ("classifier", "fcd", 2, ""),
     "KID": ("classifier", "kid", 3, ""),
@@ -113,7 +118,7 @@ SAMPLES = ("FCD", "precision", "recall", "coverage", "test error", "NLL")
 
 
 def explanation(columns: tuple[str, ...]) -> str:
-    """A sentence on the measures of samples, and one on each of the other columns."""
+    """Explain the columns: one sentence on all measures of samples, one on each other column."""
     of_samples = [column for column in columns if QUALITY[column][0] == "classifier"]
     names = f"{', '.join(of_samples[:-1])} and {of_samples[-1]}"
     own = [QUALITY[column][3] for column in columns if QUALITY[column][3]]
@@ -123,40 +128,42 @@ def explanation(columns: tuple[str, ...]) -> str:
 
 
 def quality(
-    results: str | Path,
-    experiment: Experiment,
-    data: str,
-    columns: tuple[str, ...],
-    only: tuple[Row, ...] = (),
-    seeds: set[int] | None = None,
+    results: str | Path, experiment: Experiment, data: str, columns: tuple[str, ...]
 ) -> Table:
-    """The measured columns of an experiment, a line for each row; of ``only`` these rows, with
-    their titles and ``seeds``, and without an explanation of the columns.
-    """
-    rows = read_rows(results, experiment, data)
-    if seeds is not None:
-        rows = {
-            name: row.of_seeds(seeds) if row.seeds & seeds else row for name, row in rows.items()
-        }
-    chosen = [
-        RecordedRow(experiment, row, rows[row.name].records)
-        for row in only or experiment.rows[data]
+    """These measures of every row of an experiment, with an explanation of the columns."""
+    rows = list(read_rows(results, experiment, data).values())
+    table = _quality(rows, experiment, data, columns)
+    table.notes.insert(0, explanation(columns))
+    return table
+
+
+def _quality(
+    rows: list[RecordedRow], experiment: Experiment, data: str, columns: tuple[str, ...]
+) -> Table:
+    """These measures of these rows, one line per row."""
+    lines = [
+        [row.title, *(_measures(row, columns) if row else [NOT_RUN, *["–"] * (len(columns) - 1)])]
+        for row in rows
     ]
-    lines = []
-    for row in chosen:
-        values = [
-            number(row.values(*QUALITY[column][:2]), QUALITY[column][2]) for column in columns
-        ]
-        lines.append([row.title, *(values if row else [NOT_RUN, *["–"] * (len(columns) - 1)])])
-    below = [*([] if only else [explanation(columns)]), *notes(chosen)]
-    return Table(["model", *columns], lines, below, commands(chosen, experiment, data))
+    return Table(["model", *columns], lines, notes(rows), commands(rows, experiment, data))
+
+
+def _measures(row: RecordedRow, columns: tuple[str, ...]) -> list[str]:
+    """The numbers of one row in these columns of QUALITY."""
+    numbers = []
+    for column in columns:
+        group, name, digits, _ = QUALITY[column]
+        numbers.append(number(row.values(group, name), digits))
+    return numbers
 
 
 def slide_deck(results: str | Path) -> Table:
-    """What the slide deck prints of each model, beside the last epoch of the same model here."""
-    rows, lines = read_rows(results, plan.SLIDE_DECK, "mnist"), []
+    """The losses that the slide deck prints for each model, beside those of our last epoch."""
+    rows = read_rows(results, plan.SLIDE_DECK, "mnist")
+    lines = []
     for name, reference in published.SLIDE_DECK.items():
-        row, second = rows[name], "nll" if name == "glf" else "kl"
+        row = rows[name]
+        second = "nll" if name == "glf" else "kl"
         last = [record["training"]["last"] for record in row.finished]
         values = {
             "recon": [epoch["recon"] for epoch in last],
@@ -189,22 +196,22 @@ def slide_deck(results: str | Path) -> Table:
 
 
 def flowae_report(results: str | Path) -> Table:
-    """FCD of the report beside ours, both also as multiples of the VAE's, since the classifiers
-    differ.
+    """The report's FCD beside ours. Both also stand as multiples of the VAE's, since the two use
+    different classifiers.
     """
-    rows, theirs = read_rows(results, plan.FLOWAE_REPORT, "mnist"), published.FLOWAE_REPORT
-    columns, lines, vae = ("precision", "recall", "test error"), [], rows["vae"].fcd
+    rows = read_rows(results, plan.FLOWAE_REPORT, "mnist")
+    theirs = published.FLOWAE_REPORT
+    columns = ("precision", "recall", "test error")
+    vae = rows["vae"].fcd
+    lines = []
     for name, row in rows.items():
-        reference, values = theirs.get(name), row.values("classifier", "fcd")
-        ours = number(values) if row else NOT_RUN
+        reference = theirs.get(name)
+        ours = number(row.values("classifier", "fcd")) if row else NOT_RUN
         ratios = [
             f"{reference.value / theirs['vae'].value:.2f}" if reference else "–",
             f"{row.fcd / vae:.2f}" if row.fcd is not None and vae else "–",
         ]
-        measures = [
-            number(row.values(*QUALITY[column][:2]), QUALITY[column][2]) for column in columns
-        ]
-        lines.append([row.title, quoted(reference), ours, *ratios, *measures])
+        lines.append([row.title, quoted(reference), ours, *ratios, *_measures(row, columns)])
     header = ["model", "FCD, report", "FCD, ours", "report / VAE", "ours / VAE", *columns]
     below = [
         "The report's classifier is another one than ours, so only ratios compare.",
@@ -215,16 +222,16 @@ def flowae_report(results: str | Path) -> Table:
 
 
 def table_1(results: str | Path, data: str) -> Table:
-    """Table 1 of the paper: FID where it was measured, and what can be measured without Inception's
-    weights.
+    """Table 1 of the paper: FID where it was measured, and the measures that do not need
+    Inception's weights.
     """
-    table, marks = quality(results, plan.TABLE_1, data, SAMPLES), set()
     rows = list(read_rows(results, plan.TABLE_1, data).values())
+    table = _quality(rows, plan.TABLE_1, data, SAMPLES)
+    table.notes.insert(0, explanation(SAMPLES))
+    marks = set()
     for line, row in zip(table.rows, rows, strict=True):
-        reference, values = (
-            published.TABLE_1.get(row.row.name, {}).get(data),
-            row.values("inception", "fid"),
-        )
+        reference = published.TABLE_1.get(row.row.name, {}).get(data)
+        values = row.values("inception", "fid")
         away = f" ({difference(values, reference, 1)})" if values and reference else ""
         line[1:1] = [quoted(reference), number(values, 1) + away if values else NOT_RUN]
         line.append(f"{row.seconds:.0f}{_on_gpu(row, rows)}" if row.seconds is not None else "–")
@@ -242,8 +249,8 @@ def table_1(results: str | Path, data: str) -> Table:
     if data == "celeba" and (faces := faces - {None, CELEBA_TEST}):
         table.notes.append(
             f"Measured on {', '.join(map(str, sorted(faces)))} test faces; the official split "
-            f"has {CELEBA_TEST}. With "
-            f"fewer, they are those of a public subset of whole frames, squashed to 64 x 64 pixels."
+            f"has {CELEBA_TEST}. With fewer, they are those of a public subset of whole frames, "
+            "squashed to 64 x 64 pixels."
         )
     if without_fid := [
         row for row in rows if not row or len(row.values("inception", "fid")) < len(row.finished)
@@ -255,7 +262,7 @@ def table_1(results: str | Path, data: str) -> Table:
 
 
 def _on_gpu(row: RecordedRow, rows: list[RecordedRow]) -> str:
-    """What marks the seconds of a row as those of a GPU, where other rows ran on a CPU."""
+    """The mark for seconds of a GPU, if other rows of the table ran on a CPU; else nothing."""
     return (
         " on a GPU"
         if row.clock == "seconds" and any(other.clock == "cpu_seconds" for other in rows)
@@ -264,8 +271,9 @@ def _on_gpu(row: RecordedRow, rows: list[RecordedRow]) -> str:
 
 
 def convergence(results: str | Path, data: str) -> Table:
-    """Epochs and seconds of training until FCD is first at or below fixed levels."""
-    rows, lines = list(read_rows(results, plan.CONVERGENCE, data).values()), []
+    """How many epochs and seconds of training it took until FCD was first down to fixed levels."""
+    rows = list(read_rows(results, plan.CONVERGENCE, data).values())
+    lines = []
     for row in rows:
         stages = [len({epoch["stage"] for epoch in record["history"]}) for record in row.records]
         final = number([curve[-1]["fcd"] for curve in row.curves]) if row.curves else NOT_RUN
@@ -287,26 +295,37 @@ def convergence(results: str | Path, data: str) -> Table:
     return Table(header, lines, below + notes(rows), commands(rows, plan.CONVERGENCE, data))
 
 
+def time_to(level: float, row: RecordedRow) -> dict[str, float]:
+    """When a row's FCD first came down to a level: "epoch" and, if they compare, the seconds of
+    ``row.clock``, each a mean over seeds.
+
+    Empty if a seed never got there or its training diverged.
+    """
+    clocks = ["epoch", row.clock] if row.clock else ["epoch"]
+    if row.diverged or first_at(level, row.curves) is None:
+        return {}
+    return {clock: first_at(level, row.curves, clock) for clock in clocks}
+
+
 def _reached(row: RecordedRow, level: float, mark: str) -> str:
-    epochs = first_at(level, row.curves)
-    if epochs is None or row.diverged:
+    times = time_to(level, row)
+    if not times:
         return "–"
-    seconds = f" ({first_at(level, row.curves, row.clock):.0f} s{mark})" if row.clock else ""
-    return f"{epochs:.2g}{seconds}"
+    seconds = f" ({times[row.clock]:.0f} s{mark})" if row.clock else ""
+    return f"{times['epoch']:.2g}{seconds}"
 
 
 def ablation(results: str | Path, group: str) -> Table:
-    """One question of the ablations: all rows with the same seeds, and how much further seeds of a
-    row differ.
+    """The rows that answer one question of the ablations, compared on the seeds that all of them
+    have. A note below gives FCD over all seeds of a row that has more.
     """
-    rows, planned = read_rows(results, plan.ABLATIONS, "mnist"), plan.ABLATION_GROUPS[group][1]
-    seeds = common_seeds(rows[row.name] for row in planned)
-    table = quality(results, plan.ABLATIONS, "mnist", SAMPLES, planned, seeds)
-    more = {
-        row.title: rows[row.name].values("classifier", "fcd")
-        for row in planned
-        if rows[row.name].seeds - seeds
-    }
+    recorded = read_rows(results, plan.ABLATIONS, "mnist")
+    # A row that answers several questions has a title for each.
+    rows = [replace(recorded[row.name], row=row) for row in plan.ABLATION_GROUPS[group][1]]
+    seeds = common_seeds(rows)
+    shown = [row.of_seeds(seeds) if row.seeds & seeds else row for row in rows]
+    table = _quality(shown, plan.ABLATIONS, "mnist", SAMPLES)
+    more = {row.row.title: row.values("classifier", "fcd") for row in rows if row.seeds - seeds}
     if more:
         spreads = "; ".join(
             f"{title}: {number(fcd)} over {len(fcd)} seeds" for title, fcd in more.items()
@@ -319,12 +338,11 @@ def ablation(results: str | Path, group: str) -> Table:
 
 
 def memorization(results: str | Path) -> Table:
-    """How near samples of GLF come to the training set, beside test images and their
-    reconstructions.
-    """
+    """How near GLF's samples, test images and reconstructions of those are to the training set."""
     from scipy.stats import mannwhitneyu
 
-    kinds, lines, extents = ("sample", "test", "reconstruction"), [], []
+    kinds = ("sample", "test", "reconstruction")
+    lines, extents = [], []
     for data in plan.TABLE_1.rows:
         if not (found := nearest_distances(results, data)):
             lines.append([f"{data} ({NOT_RUN})", *["–"] * 5])
@@ -355,8 +373,9 @@ def memorization(results: str | Path) -> Table:
 
 
 def compute(results: str | Path) -> Table:
-    """How long the recorded trainings took, and on what; one that several records share counts
-    once, at the first.
+    """How many hours the recorded trainings took, on which hardware.
+
+    A training that several records share counts once, for the first of their experiments.
     """
     records = [
         (experiment.name, record)

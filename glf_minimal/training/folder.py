@@ -159,10 +159,14 @@ def claim_folder(out: Path, settings: dict) -> None:
     old, new = _flatten(config), _flatten(json.loads(json.dumps(settings)))
     names = [n for n in old | new if not n.startswith(FREE_SETTINGS) and old.get(n) != new.get(n)]
     # Of folders the digest of their pictures says whether they are the same, wherever they lie.
-    moved = "data.name" in names and "data_sha256" not in names
-    moved = moved and None not in [picture_folder(side.get("data.name")) for side in (old, new)]
-    if moved:
-        names.remove("data.name")
+    moved = [
+        name
+        for name in names
+        if name.endswith("data.name")  # that of a lender, too
+        and None not in (picture_folder(old.get(name)), picture_folder(new.get(name)))
+    ]
+    if "data_sha256" not in names:
+        names = [name for name in names if name not in moved]
     if names:
         changes = "; ".join(
             f"{name} was {old.get(name)!r}, now {new.get(name)!r}" for name in names[:4]
@@ -171,7 +175,7 @@ def claim_folder(out: Path, settings: dict) -> None:
             f"{out} holds a training with other settings ({changes}); give another folder or "
             "delete this one"
         )
-    if moved:
+    if "data.name" in moved:
         config["data"]["name"] = new["data.name"]
         write_json(out / CONFIG, config)
     made, now = config.get("made_with", {}), settings.get("made_with", {})

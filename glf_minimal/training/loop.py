@@ -172,7 +172,8 @@ def fit(
         out = user_path(out)
         with locked_folder(out) if team.rank == 0 else nullcontext(out) as folder:
             if team.rank == 0:
-                claim_folder(folder, _describe(model, settings or {}, data, config, device, team))
+                content = describe(model, settings or {}, data, config, device, team.size)
+                claim_folder(folder, content)
             team.wait()  # until the first one has seen that the folder is theirs
             return _Loop(
                 Run(model, config.epochs, folder, config.seed), data, config, device, team
@@ -228,18 +229,18 @@ def _try_out(model: Trainable, batch: dict[str, Tensor], writes: bool) -> None:
                 model.sample(2, generator=torch.Generator())
 
 
-def _describe(
+def describe(
     model: Trainable,
     settings: dict,
     data: ImageDataset,
     config: TrainConfig,
     device: torch.device,
-    team: Team,
+    processes: int = 1,
 ) -> dict:
     """The content of ``config.json``."""
     made_with = {"versions": versions(), "commit": git_commit(), "hardware": hardware(device)}
     made_with["precision"] = "bf16" if uses_bf16(config.precision, device) else "float32"
-    train = asdict(config) | ({"processes": team.size} if team.size > 1 else {})
+    train = asdict(config) | ({"processes": processes} if processes > 1 else {})
     facts = {"train": train, "image_shape": list(data.image_shape), "data_sha256": data.digest}
     return {
         "data": {"name": data.name},

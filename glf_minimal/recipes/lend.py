@@ -1,0 +1,103 @@
+"""Models of latents on an auto-encoder that another run has trained.
+
+The stop-gradient keeps GLF's flow away from its auto-encoder, so one auto-encoder serves GLF, a
+Gaussian mixture, and the second stages of FlowAE and AdvAE alike: it is trained once and lent.
+"""
+
+import sys
+import time
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+
+from glf_minimal.data import ImageDataset
+from glf_minimal.errors import RecipeError, RunError
+from glf_minimal.files import locked_folder, make_folder, read_tensors
+from glf_minimal.models.base import LatentModel
+from glf_minimal.training.folder import WEIGHTS, History, Run, claim_folder
+
+AUTO_ENCODER = ("encoder", "decoder")
+
+
+def borrow(model: LatentModel, owner: LatentModel, config: dict, lender: Path) -> dict:
+    """Give a model the frozen auto-encoder of a finished run; leave it the stages that use it.
+
+    Args:
+        model: gets the weights of ``owner``'s encoder and decoder.
+        owner: the model of the finished run.
+        config: the content of its ``config.json``.
+        lender: its folder.
+
+    Returns:
+        What the borrower's ``config.json`` says of the lender: the settings of its training, the
+        digest of its weights and how long it trained.
+
+    Raises:
+        RecipeError: the auto-encoder does not fit, or the model has nothing else to train.
+    """
+    for name in AUTO_ENCODER:
+        part = getattr(model, name)
+        try:
+            part.load_state_dict(getattr(owner, name).state_dict())
+        except (AttributeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise RecipeError(f"{name}: that of {lender} does not fit ({reason})") from error
+        part.requires_grad_(False)
+    model.stages = tuple(
+        stage
+        for stage in model.stages
+        if not any(name in update.parts for update in stage.updates for name in AUTO_ENCODER)
+    )
+    if not model.stages and not model.fits_latents:
+        kind = type(model).__name__
+        raise RecipeError(f"{kind} has nothing to train on the auto-encoder of another run")
+    history = read_tensors(lender / WEIGHTS)[1]["history"]
+    times = {
+        name: round(sum(row[name] for row in history), 1)
+        for name in ("seconds", "cpu_seconds")
+        if all(name in row for row in history)
+    }
+    return {
+        "recipe": config["recipe"],
+        "settings": {name: config[name] for name in ("data", "networks", "flow", "model", "train")},
+        "weights_sha256": sha256((lender / WEIGHTS).read_bytes()).hexdigest(),
+        **times,
+    }
+
+
+def require_same_images(config: dict, lender: Path, data: ImageDataset) -> None:
+    """RunError where the lender was trained on other images than these."""
+    if config["data_sha256"] != data.digest:
+        raise RunError(
+            f"{lender} was trained on other images than this training has; lend the auto-encoder "
+            "of a run on the same data, held-out images included"
+        )
+
+
+def fit_latents_alone(model: LatentModel, data: ImageDataset, out: Path, config: dict) -> History:
+    """Fit what no gradient teaches the model, such as a mixture, to the latents of all images.
+
+    Writes the files of a finished run, whose history has one row without losses.
+    """
+    if data.origin:
+        print(f"fitting to {data.origin}", file=sys.stderr)
+    make_folder(out)
+    with locked_folder(out) as folder, torch.no_grad():
+        claim_folder(folder, config)
+        run = Run(model, epochs=1, out=folder, seed=config["train"]["seed"])
+        run.resume()
+        if run.finished:
+            return run.history
+        started = time.perf_counter()
+        computed = time.process_time()
+        model.eval()
+        places = torch.arange(len(data)).split(1000)
+        model.fit_latents(torch.cat([model.encode(data.batch(index)) for index in places]))
+        times = {
+            "seconds": time.perf_counter() - started,
+            "cpu_seconds": time.process_time() - computed,
+        }
+        run.history.append({"stage": "latents", "epoch": 1, "step": 0, "lr": 0.0} | times)
+        run.save({})
+        return run.history

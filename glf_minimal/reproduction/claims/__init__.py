@@ -1,0 +1,46 @@
+"""The claims of the paper and its companions, in the order of the book's page, and that page."""
+
+from pathlib import Path
+
+from glf_minimal.reproduction.claims import companions, method, samples
+from glf_minimal.reproduction.tables import Table, Text
+
+CLAIMS = (
+    samples.best_samples_on_grey,
+    method.faster_convergence,
+    method.single_stage,
+    method.reconstruction,
+    method.stop_gradient,
+    method.towards_glf,
+    companions.slide_deck,
+    companions.flowae_report,
+    companions.clear_or_varied,
+    companions.compact_clusters,
+    samples.best_samples_in_colour,
+    samples.perceptual,
+    samples.better_than_glann,
+    samples.competitive_with_gans,
+    method.divergence,
+)
+
+
+def verdicts(results: str | Path) -> Table:
+    """Every claim with its verdict, one per line."""
+    lines = []
+    for claim in CLAIMS:
+        judged = claim(results)
+        lines.append([claim.text, claim.source, judged.met or "–", f"**{judged.verdict}**"])
+    return Table(["claim", "source", "comparisons met", "verdict"], lines, left=4)
+
+
+def evidence(results: str | Path) -> Text:
+    """Every claim with its verdict, the numbers behind it, and the rule."""
+    entries = []
+    for claim in CLAIMS:
+        judged = claim(results)
+        count = f" (comparisons met: {judged.met})" if judged.met else ""
+        sentences = [f"**{judged.verdict}**{count}.", f"*Supported if:* {claim.rule}."]
+        if judged.evidence:
+            sentences.insert(1, judged.evidence)
+        entries.append(f"{claim.text} ({claim.source})\n: {' '.join(sentences)}\n")
+    return Text("\n".join(entries))

@@ -1,0 +1,110 @@
+"""Models of latents on the auto-encoder of another run."""
+
+import pytest
+import torch
+
+from glf_minimal.errors import RecipeError, RunError
+from glf_minimal.files import read_json
+from glf_minimal.recipes.catalogue import get_recipe
+from glf_minimal.recipes.run import load_data, load_run, train_recipe
+
+QUICK = {
+    "data.name": "digits",
+    "data.limit": 400,
+    "networks.hidden": [32],
+    "networks.latent_dim": 6,
+    "train.epochs": 2,
+    "train.batch_size": 50,
+    "train.device": "cpu",
+    "train.precision": "float32",
+    "train.progress": False,
+}
+
+
+def quick(recipe, **changes):
+    return get_recipe(recipe).with_settings(QUICK | changes)
+
+
+@pytest.fixture(scope="module")
+def lender(tmp_path_factory, data_root):
+    out = tmp_path_factory.mktemp("lender") / "glf"
+    train_recipe(quick("glf-slides-mnist"), out, data_root)
+    return out
+
+
+def auto_encoder(folder):
+    model, _ = load_run(folder)
+    parts = {"encoder": model.encoder, "decoder": model.decoder}
+    return {
+        f"{part}.{name}": value
+        for part, network in parts.items()
+        for name, value in network.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize("recipe", ["flowae-slides-mnist", "ae-gmm-slides-mnist"])
+def test_the_auto_encoder_is_the_lenders_and_the_rest_is_trained(
+    recipe, lender, data_root, tmp_path
+):
+    out = tmp_path / "run"
+    history = train_recipe(quick(recipe), out, data_root, lender)
+    lent, own = auto_encoder(lender), auto_encoder(out)
+    assert own.keys() == lent.keys()
+    assert all(torch.equal(own[name], lent[name]) for name in lent)
+    assert {row["stage"] for row in history} == {"flow" if "flow" in recipe else "latents"}
+    config = read_json(out / "config.json")
+    assert config["lender"]["recipe"] == "glf-slides-mnist"
+    assert config["lender"]["seconds"] > 0
+    before = (out / "model.safetensors").read_bytes()
+    assert train_recipe(quick(recipe), out, data_root, lender) == history  # and nothing is trained
+    assert (out / "model.safetensors").read_bytes() == before
+
+
+def test_a_mixture_is_fitted_to_the_lenders_latents(lender, data_root, tmp_path):
+    out = tmp_path / "run"
+    train_recipe(quick("ae-gmm-slides-mnist", **{"model.components": 1}), out, data_root, lender)
+    model, config = load_run(out)
+    data = load_data(config["data"], "train", data_root)
+    with torch.no_grad():
+        z = model.encode(data.batch(slice(None)))
+    torch.testing.assert_close(model.prior.means[0], z.mean(0), rtol=1e-3, atol=1e-3)
+
+
+def test_what_cannot_be_lent_is_named(lender, data_root, tmp_path):
+    out = tmp_path / "run"
+    fewer = quick("flowae-slides-mnist", **{"data.limit": 300})
+    with pytest.raises(RunError, match="was trained on other images"):
+        train_recipe(fewer, out, data_root, lender)
+    wider = quick("flowae-slides-mnist", **{"networks.hidden": [48]})
+    with pytest.raises(RecipeError, match=r"encoder: that of .* does not fit"):
+        train_recipe(wider, out, data_root, lender)
+    assert not out.exists()
+
+
+def test_a_model_without_a_part_of_its_own_cannot_borrow(data_root, tmp_path):
+    vae = quick("vae-slides-mnist")
+    train_recipe(vae, tmp_path / "vae", data_root)
+    with pytest.raises(RecipeError, match="VAE has nothing to train on the auto-encoder"):
+        train_recipe(vae, tmp_path / "run", data_root, tmp_path / "vae")
+
+
+def test_held_out_images_are_drawn_once_and_never_trained_on(data_root):
+    settings = {"name": "digits", "validation": 100}
+    everything = load_data({"name": "digits"}, "train", data_root)
+    kept = load_data(settings, "train", data_root)
+    held_out = load_data(settings, "validation", data_root)
+    assert (len(kept), len(held_out)) == (len(everything) - 100, 100)
+    together = torch.cat([kept.pixels, held_out.pixels]).flatten(1)
+    assert torch.equal(
+        together.long().sum(0), everything.pixels.flatten(1).long().sum(0)
+    )  # each image once
+    assert load_data(settings, "validation", data_root).digest == held_out.digest
+    assert len(set(held_out.labels.tolist())) == 10
+    test = load_data({"name": "digits"}, "test", data_root)
+    assert load_data(settings, "test", data_root).digest == test.digest
+
+
+@pytest.mark.parametrize("size", [0, -1, 10**6, 2.5, None])
+def test_an_impossible_validation_split_is_named(size, data_root):
+    with pytest.raises(RecipeError, match=r"data\.validation: expected how many of the 16\d\d"):
+        load_data({"name": "digits", "validation": size}, "validation", data_root)

@@ -1,0 +1,112 @@
+"""The small edition of Table 1: every row on every data set, its baselines tuned on images that
+were held out.
+"""
+
+import json
+
+import pytest
+
+from glf_minimal.errors import RecipeError
+from glf_minimal.recipes.build import build_model
+from glf_minimal.reproduction.cells import Cell, make_cells
+from glf_minimal.reproduction.reproduce import has_record, reproduce
+from glf_minimal.reproduction.small_edition import SWEEPS, TABLE_1_SMALL, TUNED_ON, TUNING
+from glf_minimal.reproduction.tuning import chosen_settings, sweep_rows, tuned_cell
+
+SHAPES = {
+    "mnist": (1, 28, 28),
+    "fashion-mnist": (1, 28, 28),
+    "cifar10": (3, 32, 32),
+    "celeba": (3, 64, 64),
+}
+
+
+@pytest.fixture
+def tried(tmp_path):
+    """tried(sweep, data, distances) writes a record for each try of a sweep; gives the folder."""
+
+    def write(sweep, distances, data="mnist"):
+        for row, distance in zip(sweep_rows(sweep, data), distances, strict=True):
+            if distance is None:
+                continue
+            cell = Cell(TUNING, data, row, seed=0)
+            metrics = {"classifier": {"fcd": distance}}
+            if distance == "diverged":
+                metrics = {"classifier": "diverged: loss is nan at step 3"}
+            record = {
+                "settings": row.settings(),
+                "metrics": metrics,
+                "protocol": {},
+                "training": {},
+                "seed": 0,
+            }
+            path = cell.record(tmp_path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(record))
+        return tmp_path
+
+    return write
+
+
+def test_the_settings_with_the_least_distance_are_chosen(tried):
+    results = tried("vae-flow-prior", [7.0, 2.0, 3.0])
+    assert chosen_settings(results, "vae-flow-prior", "mnist") == {"model.beta": 10.0}
+    assert chosen_settings(results, "vae-flow-prior", "fashion-mnist") == {"model.beta": 10.0}
+    with pytest.raises(RecipeError, match="not been chosen yet"):
+        chosen_settings(results, "vae-flow-prior", "celeba")  # tuned on CIFAR-10
+
+
+def test_a_try_that_diverged_is_not_chosen(tried):
+    results = tried("vae-flow-prior", ["diverged", 4.0, 3.0])
+    assert chosen_settings(results, "vae-flow-prior", "mnist") == {"model.beta": 100.0}
+
+
+def test_a_row_waits_for_its_sweep(tried, tmp_path):
+    results = tried("vae-flow-prior", [7.0, None, 3.0])
+    (cell,) = make_cells(TABLE_1_SMALL, ["mnist"], ["vae-flow-prior-tuned"], seeds=1)
+    with pytest.raises(RecipeError) as error:
+        tuned_cell(cell, results)
+    command = "glf reproduce tuning --dataset mnist --rows vae-flow-prior-beta-10"
+    assert str(error.value).endswith(command)
+    assert not has_record(cell, results)
+    said = []
+    failed = reproduce([cell], tmp_path / "runs", results, say=said.append)
+    assert failed
+    assert command in said[0]
+
+
+def test_a_tuned_row_has_the_chosen_settings_and_a_run_of_its_own(tried, tmp_path):
+    results = tried("vae-flow-prior", [7.0, 2.0, 3.0])
+    cells = make_cells(
+        TABLE_1_SMALL, ["mnist"], ["vae-flow-prior", "vae-flow-prior-tuned"], seeds=1
+    )
+    plain, tuned = (tuned_cell(cell, results) for cell in cells)
+    assert (plain.recipe.model["beta"], tuned.recipe.model["beta"]) == (1.0, 10.0)
+    assert plain.run(tmp_path) != tuned.run(tmp_path)
+
+
+def test_sweeps_never_see_the_test_images():
+    for data, rows in TUNING.rows.items():
+        assert data in TUNED_ON.values()
+        for row in rows:
+            assert row.protocol["reference"] == "validation"
+            assert row.settings()["data"]["validation"] == row.protocol["samples"]
+
+
+def test_every_row_of_the_table_can_be_built_and_those_with_a_sweep_know_it():
+    for data, rows in TABLE_1_SMALL.rows.items():
+        for row in rows:
+            assert not row.sweep or row.sweep in SWEEPS
+            settings = row.settings()
+            if settings["model"]["kind"] != "glann":
+                build_model(settings, SHAPES[data])
+    assert set(TUNED_ON) == set(TABLE_1_SMALL.rows)
+
+
+def test_rows_on_one_auto_encoder_share_its_training(tmp_path):
+    rows = ["glf", "flowae", "advae"]
+    glf, *others = make_cells(TABLE_1_SMALL, ["cifar10"], rows, seeds=1)
+    assert [cell.lender.run(tmp_path) for cell in others] == 2 * [glf.run(tmp_path)]
+    assert glf.lender is None
+    again = make_cells(TABLE_1_SMALL, ["cifar10"], ["flowae"], seeds=2)[1]
+    assert again.lender.recipe.settings()["train"]["seed"] == 1
