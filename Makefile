@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 RUN := runs/quickstart
 HTML := _build/html/index.html
 PDF := _build/glf-book.pdf
+# A warning, which any new version of a dependency may bring, keeps no reader from the book; BOOK_STRICT=1 makes it an error.
+STRICT := $(if $(BOOK_STRICT),-W -n --keep-going)
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome-stable google-chrome,$(shell command -v $(name))))
 
 .PHONY: help book pdf test stress bench coverage matrix mutants audit lint format quickstart results clean
@@ -28,7 +30,7 @@ quickstart: $(VENV)/.installed
 
 book: quickstart
 	rm -rf _build
-	$(BIN)/jupyter-book build . -W -n --keep-going
+	$(BIN)/jupyter-book build . $(STRICT)
 	@test -s $(HTML) || { echo "the book was not built: $(HTML) is missing"; exit 1; }
 	@echo "generated digits: $(RUN)/samples.png, without the flow: $(RUN)/plain-noise.png"
 	@echo "book: $(CURDIR)/$(HTML)"
@@ -36,7 +38,7 @@ book: quickstart
 # The whole book as one file for paper, printed by Chromium; a few minutes.
 pdf: $(VENV)/.installed
 	@test -n "$(CHROMIUM)" || { echo "make pdf needs Chromium: install it, or say where it is: make pdf CHROMIUM=PATH"; exit 1; }
-	$(BIN)/jupyter-book build . -W -n --keep-going --builder custom --custom-builder singlehtml
+	$(BIN)/jupyter-book build . $(STRICT) --builder custom --custom-builder singlehtml
 	@# Its links start at its top folder, so the page has to lie there.
 	cp _build/singlehtml/book/intro.html _build/singlehtml/book.html
 	@rm -f $(PDF).part

@@ -183,7 +183,7 @@ def peak_mib() -> float:
     if (
         status.exists()
     ):  # Linux; its getrusage would count the memory of the process that started this one, too
-        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
+        return int(status.read_text(encoding="utf-8").partition("VmHWM:")[2].split()[0]) / 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 1024
 

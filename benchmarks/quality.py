@@ -78,7 +78,7 @@ def make(name: str, folder: Path, protocol: Protocol, python: str | Path) -> Non
         f"{library}_NUM_THREADS": str(protocol.threads) for library in ("OMP", "MKL", "OPENBLAS")
     }
     environment = os.environ | threads | {"CUDA_VISIBLE_DEVICES": ""}
-    with open(folder / "log.txt", "w") as log:
+    with open(folder / "log.txt", "w", encoding="utf-8") as log:
         code = subprocess.run(
             command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
         ).returncode

@@ -43,7 +43,7 @@ def _markdown(rows: list[dict[str, str]]) -> str:
 
 def table(path: Path) -> str:
     """All groups of one result, each with a bold line before it."""
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     parts = [
         f"**{group}**\n\n{_markdown([_row(row) for row in rows])}"
         for group, rows in content["groups"].items()

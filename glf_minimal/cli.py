@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +24,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train Generative Latent Flows, sample from them, and measure them.",
 )
+
+
+def _expanded(path: str) -> Path:
+    from glf_minimal.files import user_path
+
+    return user_path(path)
+
+
+def _path_option(text: str, **settings: str) -> object:
+    """An option that takes a path, in which "~" is the user's own folder."""
+    return typer.Option(help=text, metavar="PATH", parser=_expanded, **settings)
+
+
+def _run_argument(text: str) -> object:
+    """The argument RUN: a path, in which "~" is the user's own folder."""
+    return typer.Argument(help=text, metavar="RUN", parser=_expanded)
 
 
 @app.command()
@@ -70,7 +87,7 @@ def _parse_settings(assignments: list[str]) -> dict[str, object]:
 def train(
     recipe: Annotated[str, typer.Option(help="Name of a recipe; 'glf recipes' lists them.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the run.", show_default="runs/RECIPE")
+        Path | None, _path_option("Folder of the run.", show_default="runs/RECIPE")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
     data: Annotated[
@@ -90,14 +107,11 @@ def train(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:0, …")] = None,
     root: Annotated[
         Path | None,
-        typer.Option(help="Where data is cached.", show_default="$GLF_DATA or data/cache"),
+        _path_option("Where data is cached.", show_default="$GLF_DATA or data/cache"),
     ] = None,
     auto_encoder: Annotated[
         Path | None,
-        typer.Option(
-            metavar="RUN",
-            help="Take the auto-encoder of this finished run as it is, and train the rest.",
-        ),
+        _path_option("Take the auto-encoder of this finished run as it is, and train the rest."),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -166,10 +180,8 @@ def _file_to_write(out: Path, suffix: str) -> Path:
 
 @app.command()
 def sample(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    out: Annotated[
-        Path | None, typer.Option(help="PNG to write.", show_default="RUN/grid.png")
-    ] = None,
+    run: Annotated[Path, _run_argument("Folder of a finished run.")],
+    out: Annotated[Path | None, _path_option("PNG to write.", show_default="RUN/grid.png")] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="How many images.")] = 64,
     temperature: Annotated[float, typer.Option(min=0.0, help="Scale of the noise.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the noise.")] = 0,
@@ -209,20 +221,24 @@ def sample(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run of a GLF.")],
+    run: Annotated[Path, _run_argument("Folder of a finished run of a GLF.")],
     out: Annotated[
-        Path | None, typer.Option(help="JavaScript file to write.", show_default="RUN/model.js")
+        Path | None, _path_option("JavaScript file to write.", show_default="RUN/model.js")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Where the run's data lies now, if it was moved: folder:PATH."),
     ] = None,
     root: Annotated[
         Path | None,
-        typer.Option(help="Where data is cached.", show_default="$GLF_DATA or data/cache"),
+        _path_option("Where data is cached.", show_default="$GLF_DATA or data/cache"),
     ] = None,
 ) -> None:
     """Write a run's flow and decoder to a file from which a page in the browser draws samples."""
     from glf_minimal.recipes.export import export_run
 
     out = _file_to_write(out or run / "model.js", ".js")
-    moved = export_run(run, out, root)
+    moved = export_run(run, out, root, data)
     typer.echo(
         f"{out}: {out.stat().st_size / 1000:.0f} kB; rounding moves a pixel in [0, 1] by at most "
         f"{moved:.1g}"
@@ -231,7 +247,7 @@ def export(
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    run: Annotated[Path, _run_argument("Folder of a finished run.")],
     samples: Annotated[int, typer.Option(min=5, help="How many images are generated.")] = 10_000,
     reference: Annotated[str, typer.Option(help="Split of real images to compare with.")] = "test",
     train_mode: Annotated[
@@ -261,13 +277,11 @@ def evaluate(
     ] = False,
     inception: Annotated[
         Path | None,
-        typer.Option(
-            help="FID with Inception's weights from this file, in place of --fid's download."
-        ),
+        _path_option("FID with Inception's weights from this file, in place of --fid's download."),
     ] = None,
     squeezenet: Annotated[
         Path | None,
-        typer.Option(help="Judge on SqueezeNet's features, too, with the weights in this file."),
+        _path_option("Judge on SqueezeNet's features, too, with the weights in this file."),
     ] = None,
     record: Annotated[
         str | None,
@@ -275,17 +289,21 @@ def evaluate(
             metavar="EXPERIMENT/ROW", help="Write a record with the run's samples and history."
         ),
     ] = None,
-    results: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("data/results"),
+    results: Annotated[Path, _path_option("Folder of the records.")] = Path("data/results"),
     install: Annotated[
         bool,
         typer.Option(
             "--install", help="Of a classifier: make it the one behind the FCD of its data set."
         ),
     ] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Where the run's data lies now, if it was moved: folder:PATH."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0, …")] = "auto",
     root: Annotated[
         Path | None,
-        typer.Option(help="Where data is cached.", show_default="$GLF_DATA or data/cache"),
+        _path_option("Where data is cached.", show_default="$GLF_DATA or data/cache"),
     ] = None,
 ) -> None:
     """Measure a finished run, and print its numbers and protocol; of a classifier, its accuracy."""
@@ -308,7 +326,7 @@ def evaluate(
             raise typer.BadParameter(
                 f"{run} holds a classifier; --install it instead", param_hint="--record"
             )
-        facts = evaluate_classifier(finished, root, install, device)
+        facts = evaluate_classifier(finished, root, install, device, data)
         typer.echo(f"test accuracy {facts['accuracy']:.4f} on {facts['test_images']} images")
         return
     if install:
@@ -325,7 +343,7 @@ def evaluate(
     )
     network = InceptionFeatures(weights=inception) if fid or inception is not None else None
     second = _second_judge(squeezenet) if squeezenet is not None else None
-    outcome = evaluate_run(finished, protocol, root, device, network, real, second)
+    outcome = evaluate_run(finished, protocol, root, device, network, real, second, data)
     typer.echo("\n".join(table(outcome)))
     if record is not None:
         typer.echo(f"record: {write_record(outcome, run, results, experiment, row)}")
@@ -352,25 +370,23 @@ def reproduce(
             help="For a reduced run, such as train.epochs=20; see 'glf recipes'.",
         ),
     ] = None,
-    runs: Annotated[Path, typer.Option(help="Folder of the trainings.")] = Path("runs"),
-    results: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("data/results"),
+    runs: Annotated[Path, _path_option("Folder of the trainings.")] = Path("runs"),
+    results: Annotated[Path, _path_option("Folder of the records.")] = Path("data/results"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0, …")] = "auto",
     fid: Annotated[
         bool, typer.Option("--fid", help="Measure FID, too: needs Inception's weights (96 MB).")
     ] = False,
     inception: Annotated[
         Path | None,
-        typer.Option(
-            help="FID with Inception's weights from this file, in place of --fid's download."
-        ),
+        _path_option("FID with Inception's weights from this file, in place of --fid's download."),
     ] = None,
     squeezenet: Annotated[
         Path | None,
-        typer.Option(help="Judge on SqueezeNet's features, too, with the weights in this file."),
+        _path_option("Judge on SqueezeNet's features, too, with the weights in this file."),
     ] = None,
     root: Annotated[
         Path | None,
-        typer.Option(help="Where data is cached.", show_default="$GLF_DATA or data/cache"),
+        _path_option("Where data is cached.", show_default="$GLF_DATA or data/cache"),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is recorded and what is missing.")
@@ -435,8 +451,8 @@ def _require_all(cells: list, missing: list, whole: bool) -> None:
 
 @app.command()
 def report(
-    results: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("data/results"),
-    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("book/generated"),
+    results: Annotated[Path, _path_option("Folder of the records.")] = Path("data/results"),
+    out: Annotated[Path, _path_option("Folder to write to.")] = Path("book/generated"),
 ) -> None:
     """Write every table and figure of the book from the records."""
     from glf_minimal.reproduction import write_report
@@ -448,7 +464,12 @@ def report(
 def main() -> None:
     """Run the command line; an error of this package is one line on stderr and exit code 1."""
     if os.environ.get("RANK", "0") != "0":  # of processes that train together the first one speaks
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        # What the encoding of a terminal or a redirected file lacks is written as its number. A
+        # stream that is no text file of Python's own, or none any more, is left as it is.
+        with suppress(AttributeError, OSError):
+            stream.reconfigure(errors="backslashreplace")
     with warnings.catch_warnings():  # which puts back how warnings are shown, too
         warnings.showwarning = lambda message, *_: typer.echo(
             f"glf: {' '.join(str(message).split())}", err=True

@@ -9,7 +9,8 @@ import gzip
 import hashlib
 import http.client
 import os
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from glf_minimal.errors import DataError
-from glf_minimal.files import DAMAGE, atomic
-from glf_minimal.pictures import PICTURE_ENDINGS, pictures_in, read_picture, require_size
+from glf_minimal.files import DAMAGE, atomic, user_path
+from glf_minimal.folders import PICTURE_ENDINGS, split_folder
+from glf_minimal.pictures import is_grey, read_picture, require_size
 
 SHAPES = {  # height, width, channels
     "mnist-5k": (28, 28, 1),
@@ -43,11 +45,14 @@ class ImageDataset:
         pixels: (N, C, H, W), uint8, or float32 in [0, 1].
         labels: int64, (N,) classes or (N, K) binary attributes; None where there are none.
         name: what to call it.
+        origin: of a folder of pictures, what was found there, in words; ``fit`` and the command
+            line say it.
     """
 
     pixels: Tensor
     labels: Tensor | None = None
     name: str = "tensor"
+    origin: str = ""
 
     def __post_init__(self):
         pixels = self.pixels
@@ -65,6 +70,7 @@ class ImageDataset:
                     f"{self.name}: float images must lie in [0, 1]; these go from {low:g} to "
                     f"{high:g}"
                 )
+        self._warn_of_black()
         if self.labels is not None:
             shape, dtype = (
                 np.shape(self.labels),
@@ -73,6 +79,24 @@ class ImageDataset:
             if dtype != torch.int64 or len(shape) not in (1, 2) or shape[0] != len(pixels):
                 got = f"{len(pixels)} images but {' x '.join(map(str, shape))} labels ({dtype})"
                 raise DataError(f"{self.name}: {got}; expected a tensor of int64, (N,) or (N, K)")
+
+    def _warn_of_black(self) -> None:
+        """Warn of images all but black: 0 and 1 as uint8, or what was divided by 255 twice."""
+        if self.pixels.device.type != "cpu":  # a copy of what was looked at there
+            return
+        brightest = self.pixels.max().item()
+        if self.pixels.dtype == torch.uint8 and brightest == 1:
+            warnings.warn(
+                f"{self.name}: these uint8 images hold only 0 and 1, where 255 is white, so they "
+                "are almost black; multiply them by 255, or give them as float",
+                stacklevel=4,
+            )
+        elif self.pixels.dtype != torch.uint8 and 0 < brightest < 1.01 / 255:  # rounded
+            warnings.warn(
+                f"{self.name}: the brightest pixel of these float images is {brightest:.2g}, where "
+                "1 is white, so they are almost black; were they divided by 255 twice?",
+                stacklevel=4,
+            )
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -85,12 +109,10 @@ class ImageDataset:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the pixels: says whether two runs had the same data."""
-        pixels = (
-            self.pixels.detach().cpu().contiguous().view(torch.uint8).numpy()
-        )  # numpy has no bfloat16
-        return hashlib.sha256(
-            repr(tuple(self.pixels.shape)).encode() + pixels.tobytes()
-        ).hexdigest()
+        pixels = self.pixels.detach().cpu().contiguous()
+        digest = hashlib.sha256(repr(tuple(pixels.shape)).encode())
+        digest.update(pixels.view(torch.uint8).numpy())  # numpy has no bfloat16
+        return digest.hexdigest()
 
     def batch(self, index: Tensor | slice) -> Tensor:
         """Images at these places: float32 in [0, 1], (B, C, H, W), on the device of the data, in
@@ -104,16 +126,15 @@ class ImageDataset:
 
     def binarized(self) -> "ImageDataset":
         """The same images with every pixel rounded to 0 or 1."""
-        return ImageDataset(
-            (self.batch(slice(None)) >= 0.5).to(torch.uint8) * 255,
-            self.labels,
-            f"{self.name} (binary)",
-        )
+        pixels = (self.batch(slice(None)) >= 0.5).to(torch.uint8) * 255
+        return replace(self, pixels=pixels, name=f"{self.name} (binary)")
 
     def to(self, device: torch.device | str) -> "ImageDataset":
         """The same data set on another device."""
+        if self.pixels.device == torch.device(device):
+            return self
         labels = None if self.labels is None else self.labels.to(device)
-        return ImageDataset(self.pixels.to(device), labels, self.name)
+        return replace(self, pixels=self.pixels.to(device), labels=labels)
 
 
 def _as_pixels(arrays: np.ndarray) -> Tensor:
@@ -126,11 +147,18 @@ def default_root() -> Path:
     ~/.cache/glf-minimal.
     """
     if root := os.environ.get("GLF_DATA"):
-        return Path(root)
+        return user_path(root)
     checkout = Path(__file__).parent.parent
     if (checkout / "pyproject.toml").exists() and (checkout / "data").is_dir():
         return checkout / "data" / "cache"
     return Path.home() / ".cache" / "glf-minimal"
+
+
+def picture_folder(name: object) -> Path | None:
+    """The folder that "folder:PATH" names; None for the name of a data set."""
+    if isinstance(name, str) and name.startswith("folder:"):
+        return user_path(name.removeprefix("folder:"))
+    return None
 
 
 def load_dataset(
@@ -144,22 +172,33 @@ def load_dataset(
             (downloaded by torchvision; CelebA is centre-cropped to 140 pixels and scaled to 64), or
             "folder:PATH" for your own pictures.
         split: "train" or "test"; CelebA also has "valid". "mnist-5k" and "digits" keep the last
-            tenth of each class for testing; a folder without train/ and test/ inside keeps every
-            tenth picture.
+            tenth of each class for testing; for folders see below.
         root: folder of the array cache; see ``default_root``.
         image_size: for folders: crop each picture to its central square and scale it to this side.
 
+    A folder with train/ and test/ inside has its split, and one with train/ and val/ keeps val/ for
+    testing. Any other one keeps about a tenth of its pictures, those that a hash of their names
+    chooses, so that adding or removing pictures moves no other one; fewer than ten pictures are all
+    for training. ``origin`` of what is loaded says what was found, and ``fit`` says it, too.
+
+    Pictures are PNG, JPEG, WebP, BMP, GIF and TIFF, known by their endings; hidden files and files
+    of other endings (.jfif, .ppm) are passed over. They are turned upright. What is transparent
+    becomes white. Of a GIF or TIFF with several frames only the first one is read. 16 bits a
+    channel are divided by 257, so pictures of 12 bits kept in 16 come out nearly black: scale them
+    up first. Images are grey where all pictures of the folder are, else RGB.
+
     Raises:
-        DataError: unknown name or split, no network, damaged cache, pictures of different sizes.
+        DataError: unknown name or split, no network, damaged cache, pictures of different sizes, a
+            folder with test/ or val/ but no train/.
     """
-    if isinstance(name, str) and name.startswith("folder:"):
+    if (folder := picture_folder(name)) is not None:
         if split not in ("train", "test"):
             raise DataError(f"split: a folder of pictures has 'train' and 'test', got {split!r}")
         if name == "folder:":
             raise DataError(
                 "folder: the path is missing; give folder:PATH, or folder:. for the current folder"
             )
-        return _folder(Path(name.removeprefix("folder:")), split, image_size)
+        return _folder(folder, split, image_size)
     if name not in [*SHAPES]:
         raise DataError(
             f"unknown data set {name!r}; known: {', '.join(SHAPES)}, and folder:PATH for your "
@@ -172,7 +211,7 @@ def load_dataset(
         raise DataError(
             f"image_size is for folder:PATH; {name} has pictures of {SHAPES[name][0]} pixels"
         )
-    root = default_root() if root is None else Path(root)
+    root = default_root() if root is None else user_path(root)
     cache = root / f"{name}-{split}.npz"
     if not os.path.exists(cache):  # noqa: PTH110 (which does not raise where the name is too long)
         try:
@@ -303,33 +342,37 @@ def _torchvision(name: str, split: str, root: Path) -> tuple[np.ndarray, np.ndar
 
 
 def _folder(path: Path, split: str, image_size: int | None) -> ImageDataset:
-    """Pictures of one folder, in the order of their names; grey if all are grey, else RGB."""
+    """Pictures of one folder, in the order of their names; grey if all are grey, else RGB.
+
+    All are those of both splits, so that both have the same channels.
+    """
     if not os.path.isdir(path):  # noqa: PTH112 (which does not raise where the name is too long)
         raise DataError(f"folder: {path} is not a folder")
     if image_size is not None and (type(image_size) is not int or image_size < 1):
         raise DataError(
             f"image_size: expected a whole number of pixels, at least 1; got {image_size!r}"
         )
-    has_splits = (path / "train").is_dir() and (path / "test").is_dir()
-    source = path / split if has_splits else path
-    files = pictures_in(source.rglob("*"))
-    if not has_splits:
-        files = [f for i, f in enumerate(files) if (i % 10 == 9) == (split == "test")]
+    found = split_folder(path)
+    files = found.train if split == "train" else found.test
     if not files:
         raise DataError(
-            f"folder: no pictures for the {split} split in {source} "
-            f"({', '.join(sorted(PICTURE_ENDINGS))})"
+            f"folder: no pictures for the {split} split ({found.found}); pictures end with "
+            f"{', '.join(sorted(PICTURE_ENDINGS))}"
         )
-    pictures = []
+    mode = "L" if all(is_grey(file) for file in found.train + found.test) else "RGB"
+    arrays = []
     for file in files:
         picture = read_picture(file)
         if image_size is not None:
             picture = ImageOps.fit(picture, (image_size, image_size), Image.Resampling.LANCZOS)
-        if pictures:
-            remedy = "give image_size to crop and scale them alike"
-            require_size(picture, file, pictures[0].size, files[0], remedy)
-        pictures.append(picture)
-    mode = "L" if all(picture.mode == "L" for picture in pictures) else "RGB"
-    arrays = np.stack([np.asarray(picture.convert(mode)) for picture in pictures])
-    arrays = arrays.reshape(*arrays.shape[:3], -1)
-    return ImageDataset(_as_pixels(arrays), name=f"folder:{path}")
+        if not arrays:
+            size = picture.size
+        remedy = "give image_size to crop and scale them alike"
+        require_size(picture, file, size, files[0], remedy)
+        arrays.append(np.asarray(picture.convert(mode)))
+    pixels = np.stack(arrays)
+    return ImageDataset(
+        _as_pixels(pixels.reshape(*pixels.shape[:3], -1)),
+        name=f"folder:{path}",
+        origin=f"the {split} split of the {found.found}",
+    )

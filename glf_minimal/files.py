@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
+import psutil
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
@@ -48,6 +49,16 @@ DAMAGE += (
     struct.error,
 )
 DAMAGE += (tokenize.TokenError, zipfile.BadZipFile, zlib.error, SafetensorError)
+
+
+def user_path(path: str | Path) -> Path:
+    """A path as a user gives it, "~" read as the user's own folder.
+
+    Every path that comes from outside passes here: shells expand "~" only where a word begins with
+    it, so neither in ``--out=~/runs`` nor in ``folder:~/pictures``.
+    """
+    # Unlike Path.expanduser, this leaves the name of an unknown user as it is.
+    return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 @contextmanager
@@ -89,15 +100,13 @@ def _sweep(folder: Path, start: str = ".") -> None:
     written.
     """
     for leftover in folder.glob(".*.tmp"):
-        with suppress(
-            OSError, OverflowError, ValueError
-        ):  # another user's process, or no file of ``atomic``
-            try:
-                if leftover.name.startswith(start):
-                    os.kill(
-                        int(leftover.name.split(".")[-2]), 0
-                    )  # no signal; asks whether there is such a process
-            except ProcessLookupError:
+        if not leftover.name.startswith(start):
+            continue
+        process = leftover.name.split(".")[-2]
+        # Too large a number is no process either. (os.kill(…, 0), which asks on Unix, would
+        # interrupt the process on Windows.)
+        with suppress(OSError, OverflowError):
+            if process.isdecimal() and not psutil.pid_exists(int(process)):
                 leftover.unlink()
 
 
@@ -139,13 +148,13 @@ def locked_folder(out: Path) -> Iterator[Path]:
 
 def write_json(path: Path, content: dict) -> None:
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path, remedy: str = "train the run again") -> dict:
     """Read a JSON object, or say which file is missing or damaged, and what to do then."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RunError(
             f"cannot read {path} ({error.strerror}); is {path.parent} the folder of a run?"
@@ -162,7 +171,7 @@ def read_json(path: Path, remedy: str = "train the run again") -> dict:
 def write_csv(path: Path, rows: list[dict]) -> None:
     """One line a row, one column for every key that any row has."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    with atomic(path) as temporary, open(temporary, "w", newline="") as file:
+    with atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
@@ -180,7 +189,7 @@ def read_csv(path: Path) -> list[dict]:
         return text
 
     try:
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8") as file:
             table = list(csv.DictReader(file))
         if any(None in row or None in row.values() for row in table):
             raise ValueError("its rows differ in length")

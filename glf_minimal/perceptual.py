@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glf_minimal.errors import RecipeError
-from glf_minimal.files import DAMAGE, load_weights, read_pretrained
+from glf_minimal.files import DAMAGE, load_weights, read_pretrained, user_path
 from glf_minimal.networks import dtype_of
 
 # Which entries of the network's ``features`` are compared: for VGG16 the authors' choice, with one
@@ -56,7 +56,7 @@ def load_features(network: str, weights: str | Path | None = None) -> nn.Sequent
                 f"reconstruction={network}:PATH"
             ) from error
     else:
-        tensors = read_pretrained(Path(weights))
+        tensors = read_pretrained(user_path(weights))
     with torch.device("meta"):
         features = make().features
     features = features.to_empty(device="cpu")
@@ -66,7 +66,7 @@ def load_features(network: str, weights: str | Path | None = None) -> nn.Sequent
         for name, t in found
         if str(name).startswith("features.")
     }
-    load_weights(features, own, Path(weights or known.url))
+    load_weights(features, own, user_path(weights or known.url))
     return features.requires_grad_(False).eval()
 
 

@@ -61,7 +61,7 @@ def hardware(device: torch.device) -> str:
     if device.type == "mps":
         return "Apple GPU"
     cpu_info = Path("/proc/cpuinfo")
-    lines = cpu_info.read_text().splitlines() if cpu_info.exists() else []
+    lines = cpu_info.read_text(encoding="utf-8").splitlines() if cpu_info.exists() else []
     cpu = {
         name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)
     }

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from damage import damaged, load_or_sentence
+from training_helpers import quick
 
 from glf_minimal import DataError, ImageDataset, fit, load_dataset
 from glf_minimal import data as data_module
@@ -140,6 +141,30 @@ def test_roots_that_cannot_be(root):
 
 
 GOOD = torch.rand(4, 1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"),
+    [
+        ((GOOD > 0.5).to(torch.uint8), "uint8 images hold only 0 and 1, where 255 is white"),
+        ((GOOD > 0.5) / 255, "were they divided by 255 twice"),
+        ((GOOD > 0.5).half() / 255, "were they divided by 255 twice"),
+    ],
+)
+def test_images_that_are_almost_black_are_warned_about(pixels, words, make_glf):
+    """Once, and wherever they come in."""
+    for use in (ImageDataset, lambda pixels: fit(make_glf(), pixels, quick(epochs=1))):
+        with pytest.warns(UserWarning, match=words) as caught:
+            use(pixels)
+        assert len(caught) == 1
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "pixels", [(GOOD > 0.5).float(), (GOOD > 0.5).to(torch.uint8) * 255, GOOD / 100]
+)
+def test_images_that_are_not_are_not(pixels):
+    ImageDataset(pixels).binarized()
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,32 @@ def test_help_reads_well(glf):
         assert word in out
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["reproduce"], 0),
+        (["recipes"], 0),
+        (["train", "--help"], 0),
+        (["sample", "β→ä/\N{SNOWMAN}"], 1),
+        (["train", "--recipe", "β→ä"], 1),
+    ],
+)
+def test_output_in_a_narrow_encoding(arguments, code, encoding):
+    """As Windows has it for files; what it lacks is written as its number."""
+    done = subprocess.run(
+        [sys.executable, "-m", "glf_minimal", *arguments],
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+        capture_output=True,
+    )
+    assert done.returncode == code
+    assert b"Traceback" not in done.stderr
+    if code:
+        assert done.stderr.startswith(b"glf: ")
+    if arguments == ["reproduce"] and encoding == "cp1252":
+        assert rb"\u03b2" in done.stdout
+
+
 def test_recipes_lists_every_recipe(glf):
     code, out, _ = glf("recipes")
     assert code == 0
@@ -185,7 +211,9 @@ def test_train_on_a_folder_of_pictures(glf, tmp_path):
         *QUIET,
     ]
     code, _, err = glf(*arguments, "--image-size", 12, "--epochs", 2)
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert f"pictures in {pictures}: 19 for training, 1 kept for testing" in err
+    assert err.count("\n") == 1
     code, _, _ = glf("sample", tmp_path / "run", "-n", 4)
     assert code == 0
     assert Image.open(tmp_path / "run" / "grid.png").mode == "RGB"

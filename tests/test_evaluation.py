@@ -13,7 +13,7 @@ from training_helpers import assert_equal_weights, conv_glf, quick, weights
 from glf_minimal import VAE, Flow, fit, load_dataset, mlp_decoder, mlp_encoder
 from glf_minimal.data import ImageDataset
 from glf_minimal.errors import DivergenceError, MetricError
-from glf_minimal.evaluation.classifier import Classifier
+from glf_minimal.evaluation.classifier import Classifier, load_classifier
 from glf_minimal.evaluation.features import InceptionFeatures
 from glf_minimal.evaluation.measure import evaluate, generate
 from glf_minimal.evaluation.protocol import Protocol
@@ -272,7 +272,17 @@ def test_without_a_classifier_it_says_why(glf_model, test_digits):
     assert measures["classifier"].startswith(
         "not run: there is no classifier for digits, and so no FCD, only for"
     )
+    assert "'glf train --recipe classifier-mnist --data digits'" in measures["classifier"]
     assert set(measures["latents"]) == {"frechet"} | DENSITY | GAUSSIANITY
+
+
+@pytest.mark.parametrize("name", ["tensor", "folder:pics"])
+def test_advice_for_images_without_labels_can_be_followed(name):
+    """No classifier can be trained on them."""
+    with pytest.raises(MetricError, match=f"there is no classifier for {name}") as caught:
+        load_classifier(name)
+    assert "glf train" not in str(caught.value)
+    assert "take --fid, or give evaluate in Python a classifier of your own" in str(caught.value)
 
 
 def test_the_data_sets_name_finds_the_classifier(data_root):

@@ -11,6 +11,7 @@ import torch
 from programs import chromium
 from torch import nn
 
+from glf_minimal import load_dataset
 from glf_minimal.errors import RunError
 from glf_minimal.files import write_tensors
 from glf_minimal.recipes import export
@@ -326,6 +327,7 @@ def test_errors(glf, classifier_run, data_root, tmp_path):
 
 def test_networks_that_the_file_has_no_words_for(make_glf, data_root, tmp_path, monkeypatch):
     config = {"data": {"name": "digits"}, "image_shape": [1, 8, 8]}
+    config["data_sha256"] = load_dataset("digits", "train", data_root).digest
 
     def attempt(change, words):
         model = make_glf().eval()

@@ -73,7 +73,7 @@ def train(
 
 
 def history(out):
-    with open(out / "history.csv") as file:
+    with open(out / "history.csv", encoding="utf-8") as file:
         return [
             {name: float(row[name]) for name in ("loss", "recon", "nll")}
             for row in csv.DictReader(file)

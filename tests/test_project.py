@@ -6,7 +6,9 @@ import ast
 import base64
 import io
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tokenize
@@ -142,6 +144,34 @@ def test_readme_commands_exist():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^    make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE):
         assert f"\n{target}:" in makefile
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+@pytest.mark.parametrize("target", ["book", "pdf"])
+def test_warnings_keep_no_reader_from_the_book(target):
+    """Any new version of a dependency may bring one. In CI they are errors."""
+    told = []
+    for setting in ("BOOK_STRICT=", "BOOK_STRICT=1"):
+        command = ["make", "--dry-run", "CHROMIUM=chromium", setting, target]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        told.append(done.stdout)
+    assert ["jupyter-book build . -W -n" in lines for lines in told] == [False, True]
+    for file in (".ci/run", ".github/workflows/book.yml"):
+        assert "BOOK_STRICT=1" in (ROOT / file).read_text()
+
+
+def test_notebooks_run_where_matplotlib_may_not_write(tmp_path):
+    """It says so on stderr, which would be an output of the first cell that was not expected."""
+    (tmp_path / "file").touch()
+    environment = os.environ | {"MPLCONFIGDIR": str(tmp_path / "file" / "folder")}
+    code = "import runpy, subprocess, sys; runpy.run_path('notebooks/conftest.py')"
+    code += "; kernel = [sys.executable, '-c', 'import matplotlib.pyplot']"
+    code += "; done = subprocess.run(kernel, capture_output=True, text=True, check=True)"
+    code += "; print(repr(done.stderr))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout == "''\n"
 
 
 def test_it_imports_without_what_only_metrics_and_tests_need():

@@ -117,7 +117,7 @@ def test_a_record_holds_what_makes_the_numbers(run, data_root, tmp_path):
         assert side["hardware"]
         assert "commit" in side
     assert Image.open(path.with_suffix(".png")).size == Image.open(run / "samples.png").size
-    with open(path.with_suffix(".csv")) as file:
+    with open(path.with_suffix(".csv"), encoding="utf-8") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
     assert len(list(path.parent.iterdir())) == 3
 

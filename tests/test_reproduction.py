@@ -150,7 +150,7 @@ def test_what_counts_as_recorded(fill):
 def test_a_failure_leaves_the_others(fill):
     """Such as weights that cannot be had; the command line ends with exit code 1."""
     Path("runs").mkdir()
-    Path("runs/glf-digits-beta-2-epochs-2").write_text("in the way")
+    Path("runs/glf-digits-beta-2-epochs-2").write_text("in the way", encoding="utf-8")
     failed, lines, _ = fill(trial(["beta", "glf"]))
     assert [cell.row.name for cell in failed] == ["beta"]
     assert any("failed: " in line and "is a file" in line for line in lines)
@@ -370,7 +370,7 @@ def test_the_command_line(glf, tmp_path, monkeypatch):
     assert out.splitlines() == ["missing: trial digits glf seed 0", "0 of 1 cells are recorded"]
     monkeypatch.chdir(tmp_path)
     Path("runs").mkdir()
-    Path("runs/glf-digits-epochs-1").write_text("in the way")
+    Path("runs/glf-digits-epochs-1").write_text("in the way", encoding="utf-8")
     damaged = make_cells(TRIAL, rows=["glf"], seeds=1)[0].record(Path("data/results"))
     damaged.parent.mkdir(parents=True)
     damaged.write_text("{")
@@ -487,7 +487,7 @@ def test_workers_share_a_table(tmp_path, data_root, monkeypatch):
 def test_a_worker_that_fails_is_told_of(tmp_path, data_root, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("runs").mkdir()
-    Path("runs/glf-digits-epochs-2").write_text("in the way")
+    Path("runs/glf-digits-epochs-2").write_text("in the way", encoding="utf-8")
     command = workers_of(SCRIPT, tmp_path, "--root", data_root, "--set", "train.epochs=2")
     lines = []
     assert not fill_with_workers(command, 2, lambda: ["a"], lines.append)

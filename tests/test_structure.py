@@ -11,7 +11,7 @@ METHOD = {"flows", "networks", "losses"}
 MOST_LEVELS = 10  # of rooms: a file of the package itself, or a wing as a whole
 
 # What each room may import; "method" is flows, networks, losses. Every room may import the ground.
-GROUND = {"", "errors", "files", "history", "perceptual", "pictures", "provenance"}
+GROUND = {"", "errors", "files", "folders", "history", "perceptual", "pictures", "provenance"}
 MAY_IMPORT = {
     **dict.fromkeys(GROUND | METHOD, GROUND | METHOD),
     "data": GROUND,

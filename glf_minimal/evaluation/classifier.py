@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glf_minimal.data import SHAPES
 from glf_minimal.errors import DataError, MetricError
 from glf_minimal.files import DAMAGE, load_weights, read_tensors, write_tensors
 from glf_minimal.models.base import Adam, Stage, Trainable, Update
@@ -201,10 +202,14 @@ def _weights_file(data: str) -> Path:
     files = sorted(WEIGHTS_FOLDER.glob("classifier-*.safetensors"))
     if path not in files:  # which a name may be too long for
         known = ", ".join(file.stem.removeprefix("classifier-") for file in files) or "no data set"
+        remedy = "take --fid, or give evaluate in Python a classifier of your own"
+        if data in SHAPES:  # the data sets with labels
+            remedy += (
+                f", or train one: 'glf train --recipe classifier-mnist --data {data}' and 'glf "
+                "evaluate RUN --install'"
+            )
         raise MetricError(
-            f"there is no classifier for {data}, and so no FCD, only for {known}; take --fid or, "
-            "with labels, train one ('glf train --recipe classifier-mnist --data …') and "
-            "'glf evaluate RUN --install' it"
+            f"there is no classifier for {data}, and so no FCD, only for {known}; {remedy}"
         )
     return path
 

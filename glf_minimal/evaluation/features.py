@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from glf_minimal.data import ImageDataset
 from glf_minimal.errors import DataError, MetricError
-from glf_minimal.files import DAMAGE, read_pretrained
-from glf_minimal.pictures import PICTURE_ENDINGS, pictures_in, read_picture, require_size
+from glf_minimal.files import DAMAGE, read_pretrained, user_path
+from glf_minimal.folders import PICTURE_ENDINGS, list_pictures
+from glf_minimal.pictures import read_picture, require_size
 
 # images: on CPUs the features of larger batches leave the cache, which takes twice the time
 AT_ONCE = 250
@@ -93,7 +94,7 @@ def _inception_weights(path: str | Path | None, url: str) -> dict[str, Tensor]:
             return torch.hub.load_state_dict_from_url(
                 url, None, "cpu", False, check_hash=True, weights_only=True
             )
-        return read_pretrained(Path(path))
+        return read_pretrained(user_path(path))
     # Whatever a broken connection or a damaged file in the cache can raise, and what
     # read_pretrained does.
     except (*DAMAGE, http.client.HTTPException) as error:
@@ -124,13 +125,13 @@ def folder_batches(path: str | Path, batch_size: int = 50) -> Iterator[Tensor]:
 
     Sub-folders are not read.
 
-    Holds one batch at a time. DataError names a picture that cannot be read or differs in size from
-    the first.
+    Hidden files are passed over, and what is transparent shows white. Holds one batch at a time.
+    DataError names a picture that cannot be read or differs in size from the first.
     """
-    path = Path(path)
+    path = user_path(path)
     if not path.is_dir():
         raise DataError(f"folder: {path} is not a folder")
-    files = pictures_in(path.iterdir())
+    files = list_pictures(path, deep=False).pictures
     if not files:
         raise DataError(
             f"folder: no pictures in {path} itself ({', '.join(sorted(PICTURE_ENDINGS))})"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from glf_minimal.errors import MetricError
 from glf_minimal.evaluation.features import extract
-from glf_minimal.files import tensors_digest
+from glf_minimal.files import tensors_digest, user_path
 from glf_minimal.perceptual import MEAN, STD, load_features
 
 
@@ -36,7 +36,7 @@ class SqueezeNetFeatures(nn.Module):
 
     def __init__(self, weights: str | Path | None = None):
         super().__init__()
-        path = squeezenet_cache() if weights is None else Path(weights)
+        path = squeezenet_cache() if weights is None else user_path(weights)
         if weights is None and not path.exists():
             raise MetricError(
                 f"SqueezeNet's ImageNet weights are missing; put {path.name} into {path.parent}, "

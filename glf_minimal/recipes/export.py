@@ -28,11 +28,11 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from glf_minimal.errors import RunError
-from glf_minimal.files import atomic
+from glf_minimal.files import atomic, user_path
 from glf_minimal.flows import AffineCoupling, Conditioner, Flow, Permutation
 from glf_minimal.models import LatentModel
 from glf_minimal.networks import ToImage
-from glf_minimal.recipes.run import load_data, load_run
+from glf_minimal.recipes.run import load_run, load_run_data
 
 LATENTS, CHECKS = 400, 3  # points in the file
 
@@ -120,7 +120,9 @@ def _flow_layer(layer: nn.Module) -> dict:
 
 
 @torch.no_grad()
-def export_run(run: str | Path, out: str | Path, root: str | Path | None = None) -> float:
+def export_run(
+    run: str | Path, out: str | Path, root: str | Path | None = None, data: str | None = None
+) -> float:
     """Write a finished run's flow and decoder to the JavaScript file ``out``.
 
     Args:
@@ -128,15 +130,17 @@ def export_run(run: str | Path, out: str | Path, root: str | Path | None = None)
             a flow.
         out: the file to write.
         root: where the data is cached; the latents in the file are those of the first test images.
+        data: where the run's data lies now, as in "folder:PATH"; None for where it lay.
 
     Returns:
         The largest difference of a pixel, in [0, 1], that folding and rounding make on the file's
         check vectors.
 
     Raises:
-        RunError: no such model, or one with layers that the file has no words for.
+        RunError: no such model, one with layers that the file has no words for, or one that was
+            trained on other data.
     """
-    run, out = Path(run), Path(out)
+    run, out = user_path(run), user_path(out)
     model, config = load_run(run)
     if not isinstance(getattr(model, "prior", None), Flow):
         raise RunError(
@@ -148,7 +152,8 @@ def export_run(run: str | Path, out: str | Path, root: str | Path | None = None)
         raise RunError(
             f"{run} has weights above 65504, the largest float16; train it with a smaller rate"
         )
-    z = model.encode(load_data(config["data"], "test", root).batch(slice(LATENTS)))
+    (test,) = load_run_data(run, config, ("test",), root, data)
+    z = model.encode(test.batch(slice(LATENTS)))
     eps = torch.randn(CHECKS, model.latent_dim, generator=torch.Generator().manual_seed(0))
     latents, _ = rounded.prior.inverse(eps)
     check = {"eps": eps, "latents": latents, "log_density": rounded.prior.log_prob(latents)}

@@ -8,7 +8,7 @@ from glf_minimal.errors import RunError
 from glf_minimal.evaluation.classifier import cast, classifier_path, save_classifier
 from glf_minimal.files import make_folder
 from glf_minimal.recipes.recipe import GROUPS
-from glf_minimal.recipes.run import FinishedRun, load_data, read_run, train_command
+from glf_minimal.recipes.run import FinishedRun, load_run_data, read_run, train_command
 
 
 def evaluate_classifier(
@@ -16,6 +16,7 @@ def evaluate_classifier(
     root: Path | None = None,
     install: bool = False,
     device: torch.device | str = "cpu",
+    data: str | None = None,
 ) -> dict:
     """Test accuracy of a finished classifier run; gives the facts for the header of its file.
 
@@ -26,6 +27,7 @@ def evaluate_classifier(
         root: where the data is cached.
         install: make it the classifier behind the FCD of its data set.
         device: where to compute.
+        data: what its data is called now, as in "folder:PATH"; None for what it was called.
     """
     run = read_run(run, device)
     config, classifier = run.config, run.model
@@ -36,15 +38,16 @@ def evaluate_classifier(
             f"{path.name} serves more data than {trained_on}, on which {run.folder} was trained; "
             "train on all"
         )
-    data = load_data(config["data"], "test", root).to(device)
+    (test,) = load_run_data(run.folder, config, ("test",), root, data)
+    test = test.to(device)
     classifier.load_state_dict(cast(cast(classifier.state_dict(), torch.float16), torch.float32))
-    batches = torch.arange(len(data)).split(500)
+    batches = torch.arange(len(test)).split(500)
     facts = {
         "accuracy": classifier.accuracy(
-            (data.batch(batch), data.labels[batch.to(device)]) for batch in batches
+            (test.batch(batch), test.labels[batch.to(device)]) for batch in batches
         ),
-        "test_images": len(data),
-        "test_sha256": data.digest,
+        "test_images": len(test),
+        "test_sha256": test.digest,
         "command": train_command(config),
         "settings": {name: config.get(name) for name in (*GROUPS, "recipe", "image_shape")},
         "training": {"data_sha256": config["data_sha256"], **config.get("made_with", {})},

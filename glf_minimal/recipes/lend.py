@@ -4,6 +4,7 @@ The stop-gradient keeps GLF's flow away from its auto-encoder, so one auto-encod
 Gaussian mixture, and the second stages of FlowAE and AdvAE alike: it is trained once and lent.
 """
 
+import sys
 import time
 from hashlib import sha256
 from pathlib import Path
@@ -78,6 +79,8 @@ def fit_latents_alone(model: LatentModel, data: ImageDataset, out: Path, config:
 
     Writes the files of a finished run, whose history has one row without losses.
     """
+    if data.origin:
+        print(f"fitting to {data.origin}", file=sys.stderr)
     make_folder(out)
     with locked_folder(out) as folder, torch.no_grad():
         claim_folder(folder, config)

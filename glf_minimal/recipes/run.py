@@ -1,15 +1,16 @@
 """Recipes at work: their data, their trainings, and the finished runs read back."""
 
 import json
+import os
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from glf_minimal.data import ImageDataset, load_dataset
-from glf_minimal.errors import GLFError, RecipeError, RunError
-from glf_minimal.files import load_weights, read_json, read_tensors
+from glf_minimal.data import ImageDataset, load_dataset, picture_folder
+from glf_minimal.errors import DataError, GLFError, RecipeError, RunError
+from glf_minimal.files import load_weights, read_json, read_tensors, user_path
 from glf_minimal.history import History
 from glf_minimal.models.base import Trainable
 from glf_minimal.models.glann import GLANN
@@ -37,8 +38,57 @@ def load_data(settings: dict, split: str, root: str | Path | None = None) -> Ima
         raise RecipeError(f"data.limit: expected a positive number of images, got {limit!r}")
     if limit is not None and split == "train":
         labels = None if data.labels is None else data.labels[:limit]
-        data = ImageDataset(data.pixels[:limit], labels, data.name)
+        origin = data.origin and f"the first {limit} of {data.origin}"
+        data = replace(data, pixels=data.pixels[:limit], labels=labels, origin=origin)
     return data.binarized() if settings.get("binarize") else data
+
+
+def load_run_data(
+    folder: Path,
+    config: dict,
+    splits: tuple[str, ...],
+    root: str | Path | None = None,
+    name: str | None = None,
+    **changes: object,
+) -> list[ImageDataset]:
+    """Splits of the data that the run in ``folder`` was trained on, one after the other.
+
+    Whatever the data is called and wherever it lies, it is the run's if its training images have
+    the digest that ``config``, the run's, keeps.
+
+    Args:
+        folder: of the run.
+        config: the content of its ``config.json``.
+        splits: such as ("test",).
+        root: where data is cached.
+        name: what the data is called now, as in "folder:PATH"; None for what it was called.
+        changes: settings of the data that differ from the run's, such as binarize=False.
+
+    Raises:
+        DataError: a folder that is no longer there.
+        RunError: other images.
+    """
+    settings = config["data"] | ({} if name is None else {"name": name})
+    pictures = picture_folder(settings.get("name"))
+    if pictures is not None and not os.path.isdir(pictures):  # noqa: PTH112 (see load_dataset)
+        raise DataError(
+            f"folder: {pictures} is not a folder, and {folder} was trained on the pictures in it; "
+            "say where they lie now: --data folder:PATH"
+        )
+    known = load_data(settings, "train", root)
+    if known.digest != config["data_sha256"]:
+        raise RunError(
+            f"{folder} was trained on other images than {known.origin or known.name} has now; say "
+            "where its data lies (--data, --root), or train again"
+        )
+    loaded = [load_data(settings | changes, split, root) for split in splits]
+    for data in loaded:
+        if data.image_shape != known.image_shape:
+            raise DataError(
+                f"{data.origin or data.name}: these images are {data.image_shape} in channels, "
+                f"height and width, {folder} was trained on {known.image_shape}; make them alike"
+            )
+    return loaded
 
 
 def _held_out(data: ImageDataset, validation: int | None, split: str) -> ImageDataset:
@@ -54,7 +104,8 @@ def _held_out(data: ImageDataset, validation: int | None, split: str) -> ImageDa
     held_out, kept = order[:validation], order[validation:]
     indices = (held_out if split == "validation" else kept).sort().values
     labels = None if data.labels is None else data.labels[indices]
-    return ImageDataset(data.pixels[indices], labels, data.name)
+    origin = data.origin and f"{len(indices)} of {data.origin}"
+    return replace(data, pixels=data.pixels[indices], labels=labels, origin=origin)
 
 
 def train_recipe(
@@ -103,7 +154,7 @@ def train_recipe(
         described["lender"] = borrow(model, owner.model, owner.config, owner.folder, owner.history)
         if not model.stages:
             config_file = describe(model, described, data, config, torch.device("cpu"))
-            return fit_latents_alone(model, data, Path(out), config_file)
+            return fit_latents_alone(model, data, user_path(out), config_file)
     try:
         return fit(model, data, config, out, described, start)
     except GLFError:
@@ -182,7 +233,7 @@ def read_run(run: "str | Path | FinishedRun", device: str | torch.device = "cpu"
     if isinstance(run, FinishedRun):
         run.model.to(device)
         return run
-    folder = Path(run)
+    folder = user_path(run)
     config = read_config(folder)
     tensors, metadata = read_tensors(folder / WEIGHTS)
     try:

@@ -12,7 +12,7 @@ from glf_minimal.errors import DivergenceError, GLFError, RecipeError, RunError
 from glf_minimal.evaluation.classifier import classifier_digest
 from glf_minimal.evaluation.features import InceptionFeatures
 from glf_minimal.evaluation.squeezenet import SqueezeNetFeatures
-from glf_minimal.files import make_folder
+from glf_minimal.files import make_folder, user_path
 from glf_minimal.recipes.run import read_run, train_recipe
 from glf_minimal.reproduction.cells import Cell, differing
 from glf_minimal.reproduction.extras import EXTRAS
@@ -158,7 +158,9 @@ def reproduce(
         squeezenet: the second judge, of the experiments that ask for it.
     """
     device = str(pick_device(device))
-    work = _Work(Path(runs), Path(results), root, device, inception, squeezenet, progress, say)
+    work = _Work(
+        user_path(runs), user_path(results), root, device, inception, squeezenet, progress, say
+    )
     make_folder(work.runs)
     names = [f"[{index}/{len(cells)}] {cell}" for index, cell in enumerate(cells, start=1)]
     counts: Counter[str] = Counter()

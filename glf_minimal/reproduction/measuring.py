@@ -17,7 +17,7 @@ from glf_minimal.files import read_csv, read_tensors
 from glf_minimal.history import TIMES, History, total_times
 from glf_minimal.provenance import git_commit, hardware, versions
 from glf_minimal.recipes.recipe import GROUPS
-from glf_minimal.recipes.run import FinishedRun, load_data, read_config, read_run, train_command
+from glf_minimal.recipes.run import FinishedRun, load_run_data, read_config, read_run, train_command
 from glf_minimal.reproduction.records import GENERATED, NONE, REAL, Record, Status
 from glf_minimal.training.folder import HISTORY, SNAPSHOTS, WEIGHTS
 
@@ -70,6 +70,7 @@ def evaluate_run(
     inception: InceptionFeatures | None = None,
     real: bool = False,
     squeezenet: SqueezeNetFeatures | None = None,
+    data: str | None = None,
 ) -> dict:
     """Evaluate a finished run; gives the content of a record.
 
@@ -84,16 +85,20 @@ def evaluate_run(
         inception: also measure FID, with it.
         real: compare training images in place of samples.
         squeezenet: the second judge.
+        data: where the data of the run lies now, as in "folder:PATH"; None for where it lay.
 
     Raises:
-        RunError: no finished run, or not of a model that ``recipes.build`` can build.
+        RunError: no finished run, not of a model that ``recipes.build`` can build, or trained on
+            other data.
     """
     started = time.perf_counter()
     run, device = read_run(run, device), torch.device(device)
-    grey = run.config["data"] | {"binarize": False}  # the protocol says whether to round
     protocol = replace(protocol, binarize=run.config["data"].get("binarize", False))
-    reference = load_data(grey, protocol.reference, root)
-    training_images = load_data(grey, "train", root) if real else None
+    splits = (protocol.reference, *(["train"] if real else []))
+    # Not rounded to 0 or 1 yet: the protocol says whether to.
+    loaded = load_run_data(run.folder, run.config, splits, root, data, binarize=False)
+    reference = loaded[0]
+    training_images = loaded[1] if real else None
     if not run.history:
         raise RunError(
             f"{run.folder / WEIGHTS} has no training history; it was not written by a training"
@@ -119,6 +124,7 @@ def evaluate_run(
             "seconds": round(time.perf_counter() - started, 1),
             "reference_images": len(reference),
             "reference_sha256": reference.digest,
+            **({"reference_origin": reference.origin} if reference.origin else {}),
             "versions": versions(),
             "commit": git_commit(),
             "hardware": hardware(device),
@@ -215,5 +221,7 @@ def table(content: dict) -> list[str]:
     if content["classifier"]:
         judge = "classifier of {data}, test accuracy {accuracy:.4f}"
         lines.append(judge.format(**content["classifier"]))
+    if origin := record.evaluation.get("reference_origin"):
+        lines.append(f"compared with {origin}")
     protocol = ", ".join(f"{name} {value}" for name, value in record.protocol.items())
     return [*lines, f"protocol: {protocol}"]

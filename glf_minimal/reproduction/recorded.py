@@ -190,14 +190,14 @@ def read_rows(results: str | Path, experiment: Experiment, data: str) -> dict[st
     found = {}
     if find_records(results, experiment.folder, data):
         found = read_records(results, experiment.folder, data)
-    planned = [_as_chosen(row, Path(results), data) for row in experiment.rows[data]]
+    planned = [_as_chosen(row, results, data) for row in experiment.rows[data]]
     return {
         row.name: RecordedRow(experiment, row, comparable_records(found.get(row.name, []), row))
         for row in planned
     }
 
 
-def _as_chosen(row: Row, results: Path, data: str) -> Row:
+def _as_chosen(row: Row, results: str | Path, data: str) -> Row:
     """The row with what its sweep has chosen, or as it is planned while nothing is chosen."""
     try:
         return with_chosen_settings(row, results, data)

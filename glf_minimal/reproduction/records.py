@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from glf_minimal.errors import RunError
-from glf_minimal.files import atomic, make_folder, read_csv, read_json, write_json
+from glf_minimal.files import atomic, make_folder, read_csv, read_json, user_path, write_json
 from glf_minimal.history import History
 from glf_minimal.training.folder import HISTORY, SAMPLES
 
@@ -68,7 +68,7 @@ class RecordPath:
             require_name(name)
 
     def _file(self, end: str) -> Path:
-        folder = Path(self.results, self.experiment, self.data, self.row)
+        folder = user_path(self.results) / self.experiment / self.data / self.row
         return folder / f"seed-{self.seed}{end}"
 
     @property
@@ -199,7 +199,8 @@ def find_records(results: str | Path, experiment: str, data: str) -> list[Record
     require_name(experiment)
     require_name(data)
     found = []
-    for path in Path(results, experiment, data).glob("*/seed-*.json"):
+    folder = user_path(results) / experiment / data
+    for path in folder.glob("*/seed-*.json"):
         seed = re.fullmatch(r"seed-(0|[1-9]\d*)", path.stem)
         if seed:
             found.append(
@@ -220,7 +221,7 @@ def read_records(results: str | Path, experiment: str, data: str) -> dict[str, l
         history = read_csv(path.csv) if path.csv.exists() else []
         records.setdefault(path.row, []).append(Record(content, history))
     if not records:
-        folder = Path(results, experiment, data)
+        folder = user_path(results) / experiment / data
         raise RunError(
             f"no records in {folder}; 'glf evaluate RUN --record {experiment}/ROW' writes them"
         )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from glf_minimal.errors import RunError
-from glf_minimal.files import atomic, make_folder
+from glf_minimal.files import atomic, make_folder, user_path
 from glf_minimal.reproduction import tables
 from glf_minimal.reproduction.claims import evidence, verdicts
 from glf_minimal.reproduction.figures import FIGURES, draw
@@ -34,11 +34,11 @@ def write_report(results: str | Path, out: str | Path) -> list[Path]:
     """
     import matplotlib.pyplot as plt
 
-    if not Path(results).is_dir():
+    if not user_path(results).is_dir():
         raise RunError(
             f"{results} is not a folder; give the folder of the records, data/results of a checkout"
         )
-    out, paths = Path(out), []
+    out, paths = user_path(out), []
     # All of them first, so that a damaged record is noticed before anything is written.
     texts = {name: table(results).markdown() for name, table in TABLES.items()}
     make_folder(out)

@@ -70,7 +70,11 @@ def run_workers(command: list[str], workers: int, say: Callable[[str], None] = p
     Their lines are said as they come, each after the number of its worker, but for what every
     worker says of cells that it leaves alone. If this process is stopped, so are they.
     """
-    environment = os.environ | share_of_threads(workers) | {"PYTHONUNBUFFERED": "1"}
+    environment = (
+        os.environ
+        | share_of_threads(workers)
+        | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    )
     lines: SimpleQueue[tuple[int, str | None]] = SimpleQueue()
 
     def listen(number: int, process: subprocess.Popen) -> None:

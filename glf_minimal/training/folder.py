@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from glf_minimal.data import picture_folder
 from glf_minimal.errors import RunError
 from glf_minimal.files import (
     load_weights,
@@ -176,6 +177,15 @@ def claim_folder(out: Path, settings: dict) -> None:
     config, settings = read_json(out / CONFIG), json.loads(json.dumps(settings))
     # The fingerprint is compared in a way of its own.
     differences = difference(config, settings, free=(*FREE_SETTINGS, "fingerprint"))
+    # Of folders the digest of their pictures says whether they are the same, wherever they lie.
+    moved = [
+        name
+        for name, (old, new) in differences.items()
+        if name.endswith("data.name")  # that of a lender, too
+        and None not in (picture_folder(old), picture_folder(new))
+    ]
+    if "data_sha256" not in differences:
+        differences = {name: value for name, value in differences.items() if name not in moved}
     if differences:
         told = "; ".join(
             f"{name} was {old!r}, now {new!r}" for name, (old, new) in list(differences.items())[:4]
@@ -193,6 +203,9 @@ def claim_folder(out: Path, settings: dict) -> None:
                 f"{out} holds a training of another model ({', '.join(changed[:4])} changed); "
                 "build the model as it was, give another folder, or delete this one"
             )
+    if "data.name" in moved:
+        config["data"]["name"] = settings["data"]["name"]
+        write_json(out / CONFIG, config)
     made, now = config.get("made_with", {}), settings.get("made_with", {})
     elsewhere = {
         name: now.get(name) for name in ("hardware", "precision") if now.get(name) != made.get(name)

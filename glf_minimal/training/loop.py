@@ -1,5 +1,6 @@
 """The one training loop, for every model of this package and for the reader's own."""
 
+import sys
 import time
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from glf_minimal.data import ImageDataset
 from glf_minimal.errors import DataError, DivergenceError, GLFError, RecipeError, RunError
-from glf_minimal.files import load_weights, locked_folder, plain_name
+from glf_minimal.files import load_weights, locked_folder, plain_name, user_path
 from glf_minimal.history import History
 from glf_minimal.models.base import (
     LatentModel,
@@ -203,6 +204,8 @@ def fit(
                 load_weights(model, tensors, Path(source["path"]))
             model.to(device).eval()
             data = data.to(device)
+            if data.origin and team.rank == 0:  # so that nobody trains on pictures unknowingly
+                print(f"training on {data.origin}", file=sys.stderr)
             ends = torch.tensor([0, len(data) - 1], device=device)
             _try_out(model, _batch(data, ends, image_dtype(model)), writes=out is not None)
             facts = describe(model, settings or {}, data, config, device, team.size)
@@ -227,7 +230,8 @@ def _train(
     """Train in memory, or in the folder ``out`` if it is free for a training of these facts."""
     if out is None:
         return _Loop(Run(model, config.epochs), data, config, device, team).run_stages()
-    with locked_folder(Path(out)) if team.rank == 0 else nullcontext(Path(out)) as folder:
+    out = user_path(out)
+    with locked_folder(out) if team.rank == 0 else nullcontext(out) as folder:
         if team.rank == 0:
             claim_folder(folder, facts)
         team.wait()  # until the first one has seen that the folder is theirs

@@ -166,5 +166,7 @@ def uses_bf16(precision: str, device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     cpu_info = Path("/proc/cpuinfo")
-    flags = cpu_info.read_text() if device.type == "cpu" and cpu_info.exists() else ""
+    flags = (
+        cpu_info.read_text(encoding="utf-8") if device.type == "cpu" and cpu_info.exists() else ""
+    )
     return "avx512_bf16" in flags or "amx_bf16" in flags

@@ -46,7 +46,7 @@ def read(path: Path) -> object:
         with np.load(path) as arrays:
             return {name: arrays[name].tolist() for name in arrays}
     if path.suffix == ".js":
-        return json.loads(path.read_text().partition(" = ")[2].removesuffix(";\n"))
+        return json.loads(path.read_text(encoding="utf-8").partition(" = ")[2].removesuffix(";\n"))
     raise LostError(f"{path} is left over")
 
 
