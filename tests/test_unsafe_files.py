@@ -28,6 +28,7 @@ from glf_minimal.recipes.catalogue import get_recipe
 from glf_minimal.recipes.run import load_run
 from glf_minimal.reproduction.cells import Cell, Experiment, Row
 from glf_minimal.reproduction.records import read_record, read_records, write_record
+from glf_minimal.reproduction.workers import worker_command
 from glf_minimal.training.folder import CHECKPOINT, CONFIG, WEIGHTS, checkpoint_epoch
 
 SOURCES = sorted((Path(__file__).parent.parent / "glf_minimal").rglob("*.py"))
@@ -272,7 +273,6 @@ def test_no_input_becomes_code_or_a_command():
         "exec",
         "system",
         "popen",
-        "Popen",
         "call",
         "check_call",
         "check_output",
@@ -288,6 +288,11 @@ def test_no_input_becomes_code_or_a_command():
             if not call.endswith(".eval()") and not call.startswith("json.loads")
         ]
         assert found == [], name
+    # Workers run the command that the user has given, as a list and without a shell.
+    (workers,) = calls("Popen")
+    assert workers.startswith("subprocess.Popen(command, env=environment,")
+    assert "shell" not in workers
+    assert worker_command(["reproduce", "a; b"])[3:] == ["reproduce", "a; b", "--no-progress"]
     assert all(
         "shell" not in call and call.startswith("subprocess.run([")
         for call in calls("run")
