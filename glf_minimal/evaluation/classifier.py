@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from glf_minimal.data import SHAPES
 from glf_minimal.errors import DataError, MetricError
 from glf_minimal.files import DAMAGE, load_weights, read_tensors, write_tensors
-from glf_minimal.models.base import Adam, Stage, Trainable, Update
+from glf_minimal.models.base import Trainable
+from glf_minimal.models.stages import Adam, Stage, Update
 from glf_minimal.networks import ConvNetwork
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"

@@ -2,10 +2,11 @@
 
 from glf_minimal.models.adversarial import AAE, AdvAE
 from glf_minimal.models.ae import AE
-from glf_minimal.models.base import Adam, LatentModel, Stage, Trainable, Update
+from glf_minimal.models.base import LatentModel, Trainable
 from glf_minimal.models.glann import GLANN
 from glf_minimal.models.glf import GLF
 from glf_minimal.models.priors import GaussianMixture, LatentGenerator, StandardNormal
+from glf_minimal.models.stages import Adam, Stage, Update
 from glf_minimal.models.two_stage import FlowAE, TwoStageVAE
 from glf_minimal.models.vae import VAE
 from glf_minimal.models.wae import WAEGAN, WAEMMD

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glf_minimal.models.base import Adam, LatentModel, ReconstructionLoss, Stage, Update
+from glf_minimal.models.base import LatentModel, ReconstructionLoss
 from glf_minimal.models.priors import LatentGenerator, StandardNormal
+from glf_minimal.models.stages import Adam, Stage, Update
 from glf_minimal.networks import run_in_its_dtype
 
 GAN_LOSSES = ("non-saturating", "wgan-gp")

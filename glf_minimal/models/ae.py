@@ -2,8 +2,9 @@
 
 from torch import Tensor, nn
 
-from glf_minimal.models.base import Adam, LatentModel, ReconstructionLoss, Stage, Update
+from glf_minimal.models.base import LatentModel, ReconstructionLoss
 from glf_minimal.models.priors import GaussianMixture, StandardNormal
+from glf_minimal.models.stages import Adam, Stage, Update
 
 
 class AE(LatentModel):

@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glf_minimal.models.base import Adam, LatentModel, ReconstructionLoss, Stage, Update
+from glf_minimal.models.base import LatentModel, ReconstructionLoss
 from glf_minimal.models.priors import LatentGenerator
+from glf_minimal.models.stages import Adam, Stage, Update
 from glf_minimal.networks import at_least_float32
 
 

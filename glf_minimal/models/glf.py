@@ -3,14 +3,8 @@
 from torch import Tensor, nn
 
 from glf_minimal.flows import Flow
-from glf_minimal.models.base import (
-    Adam,
-    LatentModel,
-    ReconstructionLoss,
-    Stage,
-    Update,
-    require_flow,
-)
+from glf_minimal.models.base import LatentModel, ReconstructionLoss, require_flow
+from glf_minimal.models.stages import Adam, Stage, Update
 
 
 class GLF(LatentModel):

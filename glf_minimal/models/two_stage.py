@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from glf_minimal.flows import Flow, draw_noise
-from glf_minimal.models.base import Adam, ReconstructionLoss, Stage, Update
+from glf_minimal.models.base import ReconstructionLoss
 from glf_minimal.models.glf import GLF
+from glf_minimal.models.stages import Adam, Stage, Update
 from glf_minimal.models.vae import VAE
 from glf_minimal.networks import mlp
 

@@ -4,15 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from glf_minimal.flows import LOG_2PI, Flow
-from glf_minimal.models.base import (
-    Adam,
-    LatentModel,
-    ReconstructionLoss,
-    Stage,
-    Update,
-    require_flow,
-)
+from glf_minimal.models.base import LatentModel, ReconstructionLoss, require_flow
 from glf_minimal.models.priors import StandardNormal
+from glf_minimal.models.stages import Adam, Stage, Update
 
 
 class VAE(LatentModel):

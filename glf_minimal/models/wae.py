@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from glf_minimal.errors import RecipeError
 from glf_minimal.models.adversarial import AAE, fooling_loss
-from glf_minimal.models.base import LatentModel, ReconstructionLoss, Stage, Update
+from glf_minimal.models.base import LatentModel, ReconstructionLoss
 from glf_minimal.models.priors import StandardNormal
+from glf_minimal.models.stages import Stage, Update
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 

@@ -15,14 +15,8 @@ from glf_minimal.data import ImageDataset
 from glf_minimal.errors import DataError, DivergenceError, GLFError, RecipeError, RunError
 from glf_minimal.files import load_weights, locked_folder, plain_name, user_path
 from glf_minimal.history import History
-from glf_minimal.models.base import (
-    LatentModel,
-    Stage,
-    Trainable,
-    Update,
-    image_dtype,
-    unwrapped,
-)
+from glf_minimal.models.base import LatentModel, Trainable, image_dtype, unwrapped
+from glf_minimal.models.stages import Stage, Update
 from glf_minimal.provenance import git_commit, hardware, versions
 from glf_minimal.training.checks import check_batch_norm, check_weights, watch_inverse
 from glf_minimal.training.fingerprint import fingerprint
