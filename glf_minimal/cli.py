@@ -99,10 +99,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed of weights, batches and noise.")] = None,
     start: Annotated[
         Path | None,
-        typer.Option(
-            metavar="RUN",
-            help="Begin with the weights of this run: its folder, or a file of weights in it.",
-        ),
+        _path_option("Begin with the weights of this run: its folder, or a file of them in it."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:0, …")] = None,
     root: Annotated[

@@ -62,6 +62,7 @@ def test_what_is_written(home):
     model = GLF(mlp_encoder(shape, 4, (8,)), mlp_decoder(shape, 4, (8,)), one_sided_flow(4, 8))
     fit(model, torch.rand(4, *shape), quick(epochs=1), "~/run")
     assert (home / "run" / "model.safetensors").exists()
+    fit(model, torch.rand(4, *shape), quick(epochs=1), start="~/run")
     save_grid(torch.rand(4, *shape), "~/grid.png")
     assert (home / "grid.png").exists()
 
@@ -92,6 +93,8 @@ def test_the_command_line(home, glf):
         Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(home / "pics" / f"{i}.png")
     quickly = ["--recipe", "glf-digits", "--epochs", 1, "--no-progress", "--device=cpu"]
     assert glf("train", *quickly, "--data=folder:~/pics", "--out=~/run")[0] == 0
+    again = ["--data=folder:~/pics", "--out=~/again", "--start=~/run"]
+    assert glf("train", *quickly, *again)[0] == 0
     assert glf("sample", "~/run", "--out=~/grid.png", "-n", 4)[0] == 0
     assert glf("export", "~/run", "--out=~/model.js", "--data=folder:~/pics")[0] == 0
     code, out, _ = glf(
@@ -101,7 +104,7 @@ def test_the_command_line(home, glf):
     assert str(home / "results" / "trial") in out
     assert glf("train", *quickly, "--data=digits", "--root=~/cache", "--out=~/digits")[0] == 0
     assert (home / "cache" / "digits-train.npz").exists()
-    expected = {"pics", "run", "grid.png", "model.js", "results", "cache", "digits"}
+    expected = {"pics", "run", "again", "grid.png", "model.js", "results", "cache", "digits"}
     assert {path.name for path in home.iterdir()} == expected
 
 

@@ -26,6 +26,7 @@ from glf_minimal.files import (
     plain_state,
     read_json,
     read_tensors,
+    user_path,
     write_csv,
     write_json,
     write_tensors,
@@ -144,7 +145,7 @@ def read_start(start: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     ``start`` is a run's folder, whose finished weights are taken or else its checkpoint's, or one
     such file; RunError where there is none.
     """
-    path = Path(start)
+    path = user_path(start)
     if path.is_dir():
         files = [path / name for name in (WEIGHTS, CHECKPOINT) if (path / name).exists()]
         if not files:
