@@ -74,6 +74,10 @@ def panels(count: int, width: float = 3.6, height: float = 2.8):
     return figure, list(axes.flat[:count])
 
 
+# What the terms of a loss are called above a panel; others have their own names.
+TERMS = {"recon": "reconstruction", "nll": "NLL", "kl": "KL", "mmd": "MMD"}
+
+
 def training_curves(histories: list[dict] | dict[str, list[dict]], terms: list[str] | None = None):
     """Plot loss terms (nats per image) over epochs, one panel each; returns the figure.
 
@@ -90,7 +94,8 @@ def training_curves(histories: list[dict] | dict[str, list[dict]], terms: list[s
         for name, history in named.items():
             rows = [row for row in history if row.get(term) is not None]
             axis.plot([row["epoch"] for row in rows], [row[term] for row in rows], label=name)
-        axis.set(title=term, xlabel="epoch", ylabel="nats per image")
+        axis.set(title=TERMS.get(term, term), xlabel="epoch", ylabel="nats per image")
+        axis.xaxis.get_major_locator().set_params(integer=True)
     if len(named) > 1:
         figure.legend(
             *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(named)
@@ -98,46 +103,81 @@ def training_curves(histories: list[dict] | dict[str, list[dict]], terms: list[s
     return figure
 
 
-def latent_map(vectors: dict[str, Tensor], labels: dict[str, Tensor] | None = None):
+def spread_labels(places: Tensor, distance: float, bounds: tuple[float, float]) -> Tensor:
+    """Places of labels (N, 2), moved apart until no two are nearer to each other than ``distance``.
+
+    The pair that is nearest moves first, each of the two by half of what is missing, so that labels
+    stay close to what they name. They stay between the ``bounds``.
+    """
+    places = places.double().clone()
+    for _ in range(100 * len(places)):
+        gaps = places[:, None] - places[None]
+        lengths = gaps.norm(dim=2).fill_diagonal_(torch.inf)
+        first, second = divmod(int(lengths.argmin()), len(places))
+        length = lengths[first, second]
+        if len(places) < 2 or length >= distance * 0.999:
+            break
+        # Two labels at one place part sideways.
+        away = gaps[first, second] / length if length > 0 else torch.tensor([1.0, 0.0]).double()
+        step = 0.5 * (distance - length) * away
+        places[first] += step
+        places[second] -= step
+        places.clamp_(*bounds)
+    return places
+
+
+def latent_map(
+    vectors: dict[str, Tensor],
+    labels: dict[str, Tensor] | None = None,
+    axes_names: tuple[str, str] = ("first coordinate", "second coordinate"),
+):
     """Scatter sets of vectors (N, 2) side by side on the same axes, each under its title; returns
     the figure.
 
-    ``labels`` gives classes (N,) by title, to colour the points of that panel and to write each
-    class at its median.
+    Args:
+        vectors: by title, the points (N, 2) of a panel.
+        labels: by title, classes (N,) to colour the points of that panel. Each class is written at
+            its median, or as near to it as there is room.
+        axes_names: what the two axes show.
     """
     import matplotlib.pyplot as plt
     import seaborn
     from matplotlib.colors import ListedColormap
     from matplotlib.patheffects import withStroke
 
-    palette, outline = (
-        ListedColormap(seaborn.color_palette("colorblind")),
-        [withStroke(linewidth=3, foreground="white")],
-    )
+    for title, points in vectors.items():
+        if points.ndim != 2 or points.shape[1] != 2:
+            raise ValueError(f"{title}: expected points of shape (N, 2), got {tuple(points.shape)}")
+    palette = ListedColormap(seaborn.color_palette("colorblind"))
+    outline = [withStroke(linewidth=3, foreground="white")]
+    every = torch.cat([points.detach().cpu() for points in vectors.values()])
+    lowest, highest = every.min().item(), every.max().item()
     size = (3.6 * len(vectors), 3.9)
     figure, axes = plt.subplots(
         1, len(vectors), figsize=size, squeeze=False, layout="tight", sharex=True, sharey=True
     )
     for axis, (title, points) in zip(axes[0], vectors.items(), strict=True):
-        if points.ndim != 2 or points.shape[1] != 2:
-            raise ValueError(f"{title}: expected points of shape (N, 2), got {tuple(points.shape)}")
-        points, classes = (
-            points.detach().cpu(),
-            labels[title].cpu() if labels and title in labels else None,
-        )
+        points = points.detach().cpu()
+        classes = labels[title].cpu() if labels and title in labels else None
         colours = {"c": "0.3"} if classes is None else {"c": classes, "cmap": palette}
-        axis.scatter(*points.T, s=3, linewidths=0, **colours)
-        for value in [] if classes is None else classes.unique():
-            place = points[classes == value].median(0).values
-            axis.annotate(
-                str(value.item()),
-                place,
-                ha="center",
-                va="center",
-                weight="bold",
-                path_effects=outline,
-            )
-        axis.set(title=title, aspect="equal")
+        axis.scatter(*points.T, s=3 if len(points) > 1500 else 9, linewidths=0, **colours)
+        if classes is not None:
+            values = classes.unique()
+            medians = torch.stack([points[classes == v].median(0).values for v in values])
+            room = 0.075 * (highest - lowest)  # of a digit in bold, on a panel of this size
+            for value, place in zip(
+                values, spread_labels(medians, room, (lowest, highest)), strict=True
+            ):
+                axis.text(
+                    *place.tolist(),
+                    str(value.item()),
+                    ha="center",
+                    va="center",
+                    weight="bold",
+                    path_effects=outline,
+                )
+        axis.set(title=title, aspect="equal", xlabel=axes_names[0])
+    axes[0, 0].set_ylabel(axes_names[1])
     return figure
 
 
@@ -145,6 +185,7 @@ def density_map(
     log_densities: dict[str, Callable[[Tensor], Tensor]],
     limit: float = 3.0,
     points: dict[str, Tensor] | None = None,
+    floors: dict[str, float] | None = None,
 ):
     """Draw densities on the plane side by side, each under its title and in its own scale; returns
     the figure.
@@ -153,23 +194,30 @@ def density_map(
         log_densities: functions (N, 2) -> (N,), log-densities in nats.
         limit: each panel shows the square from -limit to limit.
         points: by title, vectors (N, 2) to draw on top.
+        floors: by title, panels that show the log-density itself, down to this many nats. With
+            ``floors`` every panel has a colour bar.
     """
     import matplotlib.pyplot as plt
 
+    floors, bars = floors or {}, floors is not None
     ticks = torch.linspace(-limit, limit, 200)
     plane = torch.cartesian_prod(ticks, ticks)
-    size = (3.4 * len(log_densities), 3.6)
+    size = ((4.1 if bars else 3.4) * len(log_densities), 3.6)
     figure, axes = plt.subplots(1, len(log_densities), figsize=size, squeeze=False, layout="tight")
     for axis, (title, log_density) in zip(axes[0], log_densities.items(), strict=True):
         with torch.no_grad():
-            density = log_density(plane).exp().reshape(200, 200).T.cpu().numpy()
-        axis.imshow(
-            density,
+            values = log_density(plane).reshape(200, 200).T.cpu()
+        values = values.clamp(min=floors[title]) if title in floors else values.exp()
+        image = axis.imshow(
+            values.numpy(),
             origin="lower",
             extent=2 * (-limit, limit),
             cmap="viridis",
             interpolation="bilinear",
         )
+        if bars:
+            name = "log-density (nats)" if title in floors else "density"
+            figure.colorbar(image, ax=axis, label=name, shrink=0.8)
         if points and title in points:
             axis.scatter(
                 *points[title].detach().cpu().T, s=2, linewidths=0, color="white", alpha=0.7

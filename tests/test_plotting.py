@@ -13,6 +13,7 @@ from glf_minimal.plotting import (
     latent_map,
     panels,
     show_grids,
+    spread_labels,
     training_curves,
     use_style,
 )
@@ -65,11 +66,16 @@ def test_training_curves_draw_every_term():
         {"stage": "b", "epoch": 2, **bookkeeping, "loss": 1.0, "nll": 5.0},
     ]
     figure = training_curves(history)
-    assert [axis.get_title() for axis in figure.axes] == ["loss", "recon", "nll"]
+    assert [axis.get_title() for axis in figure.axes] == ["loss", "reconstruction", "NLL"]
     assert figure.axes[0].lines[0].get_xydata().tolist() == [[1, 3], [2, 1]]
     assert figure.axes[2].lines[0].get_xydata().tolist() == [[2, 5]]
     with pytest.raises(ValueError, match="at least one epoch"):
         training_curves([])
+
+
+def test_training_curves_count_whole_epochs():
+    figure = training_curves([{"epoch": epoch, "loss": 1.0} for epoch in range(1, 4)])
+    assert all(tick == round(tick) for tick in figure.axes[0].get_xticks())
 
 
 def test_training_curves_compare_histories():
@@ -118,11 +124,32 @@ def test_density_map_shows_density_where_it_is():
     assert figure.axes[0].collections[0].get_offsets().tolist() == [[2, -1]]
 
 
+def test_density_map_shows_a_log_density_down_to_its_floor():
+    log_density = {"plain": lambda z: -z.square().sum(1), "log": lambda z: -z.square().sum(1)}
+    figure = density_map(log_density, limit=2, floors={"log": -3.0})
+    plain, log, *bars = figure.axes
+    assert plain.images[0].get_array().min() == pytest.approx(np.exp(-8))
+    assert log.images[0].get_array().min() == -3
+    assert [bar.get_ylabel() for bar in bars] == ["density", "log-density (nats)"]
+    assert len(density_map(log_density).axes) == 2
+
+
+def test_spread_labels_parts_what_collides_and_leaves_the_rest():
+    places = torch.tensor([[0.0, 0.0], [0.2, 0.0], [5.0, 5.0], [3.0, 3.0], [3.0, 3.0]])
+    spread = spread_labels(places, 1.0, (-9, 9))
+    gaps = torch.cdist(spread, spread).fill_diagonal_(torch.inf)
+    assert gaps.min() >= 0.99
+    assert spread[2].tolist() == [5, 5]
+    assert spread[0].tolist() == pytest.approx([-0.4, 0])
+    assert spread_labels(torch.tensor([[1.0, 2.0]]), 1.0, (-9, 9)).tolist() == [[1, 2]]
+
+
 def test_latent_map_shares_its_axes_and_colours_by_label():
     points = torch.randn(10, 2)
     figure = latent_map({"a": points, "b": 3 * points}, labels={"a": torch.arange(10)})
     first, second = figure.axes
     assert first.get_xlim() == second.get_xlim()
+    assert (first.get_xlabel(), first.get_ylabel()) == ("first coordinate", "second coordinate")
     assert torch.allclose(torch.tensor(first.collections[0].get_offsets().data).float(), points)
     assert len(first.collections[0].get_array()) == 10
     assert [text.get_text() for text in first.texts] == [str(i) for i in range(10)]

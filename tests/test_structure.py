@@ -16,12 +16,13 @@ MAY_IMPORT = {
     **dict.fromkeys(GROUND | METHOD, GROUND | METHOD),
     "data": GROUND,
     "plotting": GROUND,
+    "diagrams": GROUND | {"plotting"},
     "models": GROUND | METHOD,
     "training": GROUND | METHOD | {"data", "plotting", "models"},
     "evaluation": GROUND | METHOD | {"data", "plotting", "models"},
     "recipes": GROUND | METHOD | {"data", "plotting", "models", "training", "evaluation"},
 }
-MAY_IMPORT["reproduction"] = MAY_IMPORT["recipes"] | {"recipes"}
+MAY_IMPORT["reproduction"] = MAY_IMPORT["recipes"] | {"recipes", "diagrams"}
 MAY_IMPORT["cli"] = MAY_IMPORT["reproduction"] | {"reproduction"}
 MAY_IMPORT["__main__"] = {"cli"}
 

@@ -1,43 +1,27 @@
 """Figure 1 of the paper, drawn with matplotlib: the model, and one block of its flow."""
 
-from itertools import pairwise
-
+from glf_minimal.diagrams import draw_model
 from glf_minimal.plotting import COLOURS
 
 BOX = {"boxstyle": "round,pad=0.45", "linewidth": 1.4}
 
 
 def model_diagram():
-    """Draw training and sampling of GLF on the left, a block of its flow with a two-sided coupling
-    on the right; returns the figure.
+    """Above: training and sampling of GLF. Below: a flow block with a two-sided coupling. Returns
+    the figure.
     """
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.9), layout="constrained")
-    _model(left)
-    _block(right)
-    for axis, title in ((left, "GLF"), (right, "a block of the flow")):
-        axis.set(title=title, xlim=(0, 10), ylim=(0, 6))
-        axis.set_axis_off()
+    figure, (model, block) = plt.subplots(
+        2, 1, figsize=(9.6, 8.6), height_ratios=(5.2, 3.4), layout="constrained"
+    )
+    draw_model(model)
+    _block(block)
+    block.set(xlim=(0, 10), ylim=(0, 6))
+    block.set_axis_off()
+    for axis, title in ((model, "GLF"), (block, "a block of the flow")):
+        axis.set_title(title)
     return figure
-
-
-def _model(axis) -> None:
-    _chain(axis, 4.8, {"x": 0.6, "E": 2.5, "z": 4.4, "G": 6.3, "$\\hat x$": 8.2}, boxes="EG")
-    _chain(axis, 2.6, {"sg[z]": 4.4, "f": 6.3, "ε": 8.2}, boxes="f")
-    axis.annotate(
-        "", (4.4, 3.05), (4.4, 4.4), arrowprops={"arrowstyle": "->", "linestyle": ":", "lw": 1.4}
-    )
-    axis.text(4.25, 3.7, "no gradient back", ha="right", va="center", fontsize=9)
-    axis.text(9.9, 4.8, "β · recon", va="center", ha="right", color=COLOURS[0])
-    axis.text(9.9, 2.6, "NLL", va="center", ha="right", color=COLOURS[1])
-    axis.text(0.3, 0.7, "to sample:", va="center", fontsize=9)
-    _chain(
-        axis,
-        0.7,
-        {"ε": 2.4, "$f^{-1}$": 4.2, "z": 6.0, "G": 7.4, "x": 8.8},
-        boxes=("$f^{-1}$", "G"),
-    )
 
 
 def _block(axis) -> None:
@@ -82,17 +66,3 @@ def _block(axis) -> None:
     second = "$y_2 = z_2 \\cdot e^{s_2(y_1)} + t_2(y_1)$"
     coupling = f"{first},  then  {second}"
     axis.text(5.0, 0.7, coupling, ha="center")
-
-
-def _chain(axis, y: float, positions: dict[str, float], boxes) -> None:
-    """Write names at these x positions at height y, and draw an arrow from each to the next; the
-    names in ``boxes``, which are networks, get a box.
-    """
-    items = list(positions.items())
-    for name, x in items:
-        box = BOX | {"fc": "white", "ec": COLOURS[2]} if name in boxes else None
-        axis.text(x, y, name, ha="center", va="center", fontsize=12, bbox=box)
-    for (_, start), (_, end) in pairwise(items):
-        axis.annotate(
-            "", (end - 0.55, y), (start + 0.55, y), arrowprops={"arrowstyle": "->", "lw": 1.2}
-        )

@@ -1,0 +1,216 @@
+"""Diagrams of the book, drawn with matplotlib: the model, the density gap, a coupling layer. Solid
+arrows carry values, dashed arrows gradients, so the pictures can be read without colours.
+"""
+
+import numpy as np
+
+from glf_minimal.plotting import COLOURS
+
+AUTO_ENCODER, FLOW, STOP = COLOURS[0], COLOURS[1], COLOURS[6]
+
+
+def _axis(axis, size: tuple[float, float]):
+    """The axis to draw on, without ticks, one unit per 0.8 inch; a new one if there is none."""
+    import matplotlib.pyplot as plt
+
+    if axis is None:
+        _, axis = plt.subplots(figsize=(0.8 * size[0], 0.8 * size[1]), layout="constrained")
+    axis.set(xlim=(0, size[0]), ylim=(0, size[1]), aspect="equal")
+    axis.set_axis_off()
+    return axis
+
+
+def _write(axis, x: float, y: float, text: str, **settings) -> None:
+    settings = {"ha": "center", "va": "center", "fontsize": 12} | settings
+    axis.text(x, y, text, **settings)
+
+
+def _network(axis, x: float, y: float, symbol: str, name: str, colour: str) -> None:
+    """A box with the symbol of a network in it and its name underneath."""
+    box = {"boxstyle": "round,pad=0.5", "fc": "white", "ec": colour, "lw": 1.8}
+    _write(axis, x, y, symbol, fontsize=14, bbox=box, zorder=3)
+    _write(axis, x, y - 0.68, name, fontsize=9, color="0.25")
+
+
+def _arrow(axis, start, end, colour: str = "black", **settings) -> None:
+    """An arrow between two points; solid unless the settings say otherwise."""
+    look = {"arrowstyle": "-|>", "lw": 1.4, "color": colour, "shrinkA": 0, "shrinkB": 0}
+    axis.annotate("", end, start, arrowprops=look | settings)
+
+
+def _gradient(axis, start, end, colour: str) -> None:
+    _arrow(axis, start, end, colour, linestyle=(0, (4, 2.5)), lw=1.6)
+
+
+def _path(axis, points, colour: str) -> None:
+    """A dashed line through these points; the last stretch of it is an arrow."""
+    xs, ys = zip(*points[:-1], strict=True)
+    axis.plot(xs, ys, color=colour, linestyle=(0, (4, 2.5)), lw=1.6)
+    _gradient(axis, points[-2], points[-1], colour)
+
+
+def draw_model(axis=None):
+    """Draw GLF: what is computed in training (solid arrows), where the gradients of its two losses
+    go (dashed arrows) and where one of them is stopped, and how it generates. Returns the figure.
+    """
+    axis = _axis(axis, (12, 6.4))
+    top, middle, bottom = 5.5, 3.1, 1.0
+    _write(axis, 0.7, top, "$x$", fontsize=15)
+    _write(axis, 0.7, top - 0.68, "image", fontsize=9, color="0.25")
+    _network(axis, 2.8, top, "$E$", "encoder", AUTO_ENCODER)
+    _write(axis, 4.9, top, "$z$", fontsize=15)
+    _network(axis, 7.0, top, "$G$", "decoder", AUTO_ENCODER)
+    _write(axis, 8.9, top, r"$\hat x$", fontsize=15)
+    _write(axis, 8.9, top - 0.68, "reconstruction", fontsize=9, color="0.25")
+    loss = {"boxstyle": "square,pad=0.45", "fc": "0.93", "ec": "none"}
+    _write(axis, 10.9, top, r"$\beta\,\Vert x - \hat x\Vert^2$", bbox=loss)
+    for start, end in ((1.0, 2.3), (3.3, 4.6), (5.2, 6.5), (7.5, 8.6), (9.2, 9.95)):
+        _arrow(axis, (start, top), (end, top))
+    for start, end in ((9.95, 7.5), (6.5, 3.3)):
+        _gradient(axis, (start, top + 0.4), (end, top + 0.4), AUTO_ENCODER)
+
+    wall = 4.2
+    _arrow(axis, (4.9, top - 0.35), (4.9, middle + 0.35))
+    axis.plot((4.35, 6.05), (wall, wall), color=STOP, lw=5, solid_capstyle="butt")
+    _write(axis, 4.25, wall, "stop-gradient", fontsize=10, ha="right", weight="bold")
+    _write(axis, 4.9, middle, r"$\mathrm{sg}[z]$", fontsize=14)
+    _network(axis, 7.0, middle, "$f$", "flow", FLOW)
+    _write(axis, 8.9, middle, r"$\varepsilon$", fontsize=15)
+    _write(axis, 8.9, middle - 0.68, "noise", fontsize=9, color="0.25")
+    _write(axis, 10.9, middle, "NLL", bbox=loss)
+    for start, end in ((5.55, 6.5), (7.5, 8.6), (9.2, 10.35)):
+        _arrow(axis, (start, middle), (end, middle))
+    _gradient(axis, (10.35, middle + 0.4), (7.5, middle + 0.4), FLOW)
+    up = [(6.5, middle + 0.4), (5.75, middle + 0.4), (5.75, wall - 0.08)]  # and no further
+    _path(axis, up, FLOW)
+
+    axis.plot((0.2, 11.8), (1.85, 1.85), color="0.75", lw=1, linestyle="-")
+    _write(axis, 0.2, bottom, "to generate:", fontsize=10, ha="left")
+    _write(axis, 3.1, bottom, r"$\varepsilon \sim \mathcal{N}(0, I)$", fontsize=14)
+    _network(axis, 5.4, bottom, "$f^{-1}$", "flow, backwards", FLOW)
+    _write(axis, 7.0, bottom, "$z$", fontsize=15)
+    _network(axis, 8.6, bottom, "$G$", "decoder", AUTO_ENCODER)
+    _write(axis, 10.7, bottom, "a new image")
+    for start, end in ((4.15, 4.75), (6.05, 6.7), (7.3, 8.05), (9.15, 9.75)):
+        _arrow(axis, (start, bottom), (end, bottom))
+
+    _arrow(axis, (0.3, 3.5), (1.2, 3.5))
+    _write(axis, 1.4, 3.5, "values", fontsize=10, ha="left")
+    _gradient(axis, (1.2, 2.9), (0.3, 2.9), "0.25")
+    _write(axis, 1.4, 2.9, "gradients", fontsize=10, ha="left")
+    return axis.figure
+
+
+def draw_density_gap():
+    """Draw the density gap: on the left where a decoder gets its latents in training and where when
+    it generates, on the right the two distributions on the plane. Returns the figure.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 4.2), layout="constrained")
+    _two_sources(_axis(left, (8, 6)))
+    _two_clouds(right)
+    return figure
+
+
+def _two_sources(axis) -> None:
+    """The decoder with its two sources of latents."""
+    _write(axis, 0.1, 5.6, "training", fontsize=11, weight="bold", ha="left")
+    _write(axis, 0.5, 4.6, "$x$", fontsize=15)
+    _network(axis, 1.9, 4.6, "$E$", "encoder", AUTO_ENCODER)
+    _write(axis, 4.2, 4.6, "$z \\sim q(z)$", fontsize=14)
+    _write(axis, 4.2, 4.05, "aggregated posterior", fontsize=9, color="0.25")
+    _write(axis, 0.1, 2.6, "generation", fontsize=11, weight="bold", ha="left")
+    _write(axis, 1.2, 1.6, "random numbers", fontsize=10)
+    _write(axis, 4.2, 1.6, "$z \\sim p(z)$", fontsize=14)
+    _write(axis, 4.2, 1.05, "prior", fontsize=9, color="0.25")
+    _network(axis, 6.5, 3.1, "$G$", "decoder", AUTO_ENCODER)
+    _arrow(axis, (0.75, 4.6), (1.4, 4.6))
+    _arrow(axis, (2.4, 4.6), (3.3, 4.6))
+    _arrow(axis, (2.45, 1.6), (3.3, 1.6))
+    _arrow(axis, (5.3, 4.35), (6.05, 3.5))
+    _arrow(axis, (5.3, 1.85), (6.05, 2.7))
+    _arrow(axis, (7.0, 3.1), (7.6, 3.1))
+    _write(axis, 7.8, 3.1, "$\\hat x$", fontsize=15)
+
+
+def _two_clouds(axis) -> None:
+    """The prior as a hatched disc, the aggregated posterior as some groups of points."""
+    from matplotlib.patches import Ellipse
+
+    disc = {"linestyle": "--", "lw": 1.6, "ec": "0.25", "hatch": "///"}
+    axis.add_patch(Ellipse((0, 0), 4.4, 4.4, fc="none", **disc))
+    random = np.random.default_rng(0)
+    groups = (  # centre, width, height, angle in degrees
+        ((-1.5, 0.9), 1.9, 0.9, 35),
+        ((0.7, -0.9), 1.6, 0.8, -30),
+        ((2.7, 1.2), 2.4, 0.9, 60),
+        ((-0.4, -2.6), 2.2, 0.7, 8),
+    )
+    for centre, width, height, angle in groups:
+        cloud = {"fc": "#D6E8F5", "ec": AUTO_ENCODER, "lw": 1.2}
+        axis.add_patch(Ellipse(centre, width, height, angle=angle, **cloud))
+        points = random.normal(size=(60, 2))
+        points *= (random.uniform(size=(60, 1)) ** 0.5) / np.linalg.norm(
+            points, axis=1, keepdims=True
+        )
+        points *= (0.45 * width, 0.45 * height)
+        turn = np.deg2rad(angle)
+        rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+        axis.scatter(*(points @ rotation + centre).T, s=4, color=AUTO_ENCODER)
+    notes = (
+        ("drawn, but never trained on:\nthe decoder has to guess", (0.35, 1.45), (-4.8, 3.0)),
+        ("trained on, but never drawn", (3.0, 1.7), (1.6, 3.2)),
+    )
+    for text, point, place in notes:
+        paper = {"fc": "white", "ec": "none", "pad": 1}
+        pointer = {"arrowstyle": "->", "color": "black", "lw": 1.2, "shrinkB": 0}
+        axis.annotate(text, point, place, fontsize=10, arrowprops=pointer, bbox=paper)
+    _write(axis, 1.75, -2.3, "prior $p(z)$", fontsize=11, ha="left")
+    _write(axis, -1.75, -3.3, "aggregated posterior $q(z)$", fontsize=11, color=AUTO_ENCODER)
+    axis.set(xlim=(-5, 5), ylim=(-3.7, 3.9), aspect="equal", xticks=[], yticks=[])
+    axis.set(xlabel="first latent number", ylabel="second latent number")
+    axis.grid(visible=False)
+
+
+def draw_coupling():
+    """Draw a one-sided coupling layer, forward on the left and inverse on the right. Returns the
+    figure.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(10.4, 3.7), layout="constrained")
+    for axis, names, operations, title in (
+        (axes[0], ("z", "y"), (r"$\times s$", "$+\\,t$"), "forward"),
+        (axes[1], ("y", "z"), ("$-\\,t$", r"$\div\, s$"), "inverse"),
+    ):
+        _coupling(_axis(axis, (8, 5)), names, operations)
+        axis.set_title(title)
+    return figure
+
+
+def _coupling(axis, names: tuple[str, str], operations: tuple[str, str]) -> None:
+    """One half of a vector passes; a network looks at it and moves the other half."""
+    source, result = names
+    top, net, bottom = 4.3, 2.6, 0.7
+    for y, half in ((top, 1), (bottom, 2)):
+        _write(axis, 0.5, y, f"${source}_{half}$", fontsize=15)
+        _write(axis, 7.5, y, f"${result}_{half}$", fontsize=15)
+    _arrow(axis, (0.9, top), (7.1, top))
+    _write(axis, 5.6, top + 0.35, "unchanged", fontsize=10, color="0.25")
+    axis.plot(3.0, top, "o", color="black", markersize=5)
+    box = {"boxstyle": "round,pad=0.5", "fc": "white", "ec": FLOW, "lw": 1.8}
+    _write(axis, 3.0, net, "any network", fontsize=11, bbox=box, zorder=3)
+    _arrow(axis, (3.0, top), (3.0, net + 0.42))
+    circle = {"boxstyle": "circle,pad=0.25", "fc": "white", "ec": "black", "lw": 1.2}
+    for x, operation in zip((3.0, 5.2), operations, strict=True):
+        _write(axis, x, bottom, operation, bbox=circle, zorder=3)
+    _arrow(axis, (0.9, bottom), (2.5, bottom))
+    _arrow(axis, (3.5, bottom), (4.7, bottom))
+    _arrow(axis, (5.7, bottom), (7.1, bottom))
+    first, second = ("s", "t") if "s" in operations[0] else ("t", "s")
+    _arrow(axis, (3.0, net - 0.42), (3.0, bottom + 0.5))
+    _write(axis, 2.7, 1.72, f"${first}$", fontsize=13)
+    axis.plot((4.15, 5.2), (net, net), color="black", lw=1.4)
+    _arrow(axis, (5.2, net), (5.2, bottom + 0.5))
+    _write(axis, 5.5, 1.72, f"${second}$", fontsize=13)
