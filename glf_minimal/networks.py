@@ -15,8 +15,11 @@ Shape = tuple[int, int, int]
 
 
 def dtype_of(network: nn.Module, default: torch.dtype = torch.float32) -> torch.dtype:
-    """The floating point type of a network's first weights, or ``default`` where it has none."""
-    types = (parameter.dtype for parameter in network.parameters())
+    """The floating point type of a network's first weights, or ``default`` where it has none, as
+    a plain function.
+    """
+    weights = network.parameters() if isinstance(network, nn.Module) else ()
+    types = (parameter.dtype for parameter in weights)
     return next((dtype for dtype in types if dtype.is_floating_point), default)
 
 

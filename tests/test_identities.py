@@ -273,3 +273,9 @@ def test_standard_normal_and_generator_follow_dtype_and_seed():
         normal.log_prob(z), torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1)
     )
     assert not normal.state_dict()
+
+
+def test_a_critic_may_be_any_function_of_latents():
+    real = torch.zeros(5, 3)
+    terms = critic_losses(lambda z: z.sum(1, keepdim=True), real, real + 1, "wgan-gp", 0.0)
+    assert terms["loss"].item() == 3.0
