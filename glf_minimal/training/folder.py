@@ -1,7 +1,6 @@
 """The folder of a run: what a training writes there, and how a stopped one is taken up again.
 
-config.json             every setting, digests of the data, of the model and of the weights that it
-                        started from, the versions; written first
+config.json             every setting, digests of data, model and first weights, versions; the first
 history.csv             one row an epoch
 samples.png             64 samples, always from the same noise (of models that can generate)
 checkpoint.safetensors  weights, optimizer state and history, while the training lasts
