@@ -45,8 +45,6 @@ def small_table(results: str | Path, data: str) -> Table:
         "FSD",
         "of it above reconstructions",
         "coverage",
-        "precision",
-        "recall",
         "test error",
         "seconds",
     ]
@@ -70,7 +68,7 @@ def small_table(results: str | Path, data: str) -> Table:
 
 def _line(row: RecordedRow) -> list[str]:
     if not row:
-        return [row.title, NOT_RUN, *["–"] * 8]
+        return [row.title, NOT_RUN, *["–"] * 6]
     mark = OWN_JUDGE if trained_on_squeezenet(row) else ""
     return [
         row.title,
@@ -79,8 +77,6 @@ def _line(row: RecordedRow) -> list[str]:
         number(row.values("squeezenet", "fsd"), 0) + mark,
         number(above_reconstructions(row, "squeezenet", "fsd"), 0) + mark,
         number(row.values("classifier", "coverage")),
-        number(row.values("classifier", "precision")),
-        number(row.values("classifier", "recall")),
         number(row.values("reconstruction", "mse_per_image")),
         f"{row.seconds:.0f}" if row.seconds is not None else "–",
     ]
@@ -147,27 +143,34 @@ def densities(results: str | Path, data: str) -> Table:
 
 
 def small_chart(results: str | Path):
-    """FCD and FSD of every row on every data set, with the distances of their reconstructions."""
+    """FCD and FSD of what has been run, with the distances of the reconstructions."""
     import matplotlib.pyplot as plt
 
     use_style()
-    sets = list(TABLE_1_SMALL.rows)
-    titles = [row.title for row in TABLE_1_SMALL.rows["mnist"]]
-    size = (3.1 * len(sets), 0.62 * len(titles) + 1.6)
-    figure, axes = plt.subplots(2, len(sets), figsize=size, sharey=True, layout="constrained")
+    found = {data: read_rows(results, TABLE_1_SMALL, data) for data in TABLE_1_SMALL.rows}
+    sets = [data for data, rows in found.items() if any(rows.values())]
+    names = [row.name for row in TABLE_1_SMALL.rows["mnist"] if _has_run(row.name, found)]
+    if not sets:
+        figure, axis = plt.subplots(figsize=(5, 1), layout="constrained")
+        axis.set_axis_off()
+        axis.text(0.5, 0.5, f"{NOT_RUN}: glf reproduce {TABLE_1_SMALL.name}", ha="center")
+        return figure
+    size = (2.6 + 2.9 * len(sets), 0.56 * len(names) + 1.8)
+    figure, axes = plt.subplots(
+        2, len(sets), figsize=size, sharey=True, squeeze=False, layout="constrained"
+    )
     for column, data in enumerate(sets):
-        rows = list(read_rows(results, TABLE_1_SMALL, data).values())
-        for axis, (group, name, label) in zip(
-            axes[:, column],
-            (("classifier", "fcd", "FCD"), ("squeezenet", "fsd", "FSD")),
-            strict=True,
-        ):
+        rows = [found[data][name] for name in names]
+        for axis, (group, name) in zip(axes[:, column], JUDGES, strict=True):
             _draw_distances(axis, rows, group, name)
-            axis.set(title=NAMES[data], xlabel=f"{label} (logarithmic; lower is better)")
+            axis.set(title=NAMES[data], xlabel=f"{name.upper()}, lower is better")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    figure.legend(handles, labels, loc="outside lower center", ncols=1)
     return figure
+
+
+def _has_run(name: str, found: dict[str, dict[str, RecordedRow]]) -> bool:
+    return any(rows[name] for rows in found.values())
 
 
 def _draw_distances(axis, rows: list[RecordedRow], group: str, name: str) -> None:
