@@ -36,7 +36,8 @@ def read(path: Path) -> object:
         }
         return _lasting(metadata), digests
     if path.suffix == ".json":
-        return _lasting(read_record(path) if path.stem.startswith("seed-") else read_json(path))
+        recorded = path.stem.startswith("seed-")
+        return _lasting(read_record(path).content if recorded else read_json(path))
     if path.suffix == ".csv":
         return _lasting(read_csv(path))
     if path.suffix == ".png":
