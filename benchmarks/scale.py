@@ -30,7 +30,7 @@ def step(
 ) -> Callable[[], None]:
     """``steps`` training steps on images of ``size`` x ``size`` pixels."""
     from glf_minimal import GLF, conv_decoder, conv_encoder, two_sided_flow
-    from glf_minimal.training.loop import _Stepper
+    from glf_minimal.training.stepper import Stepper
 
     shape = (1, size, size)
     flow = two_sided_flow(latent_dim, hidden=64, blocks=blocks)
@@ -40,7 +40,7 @@ def step(
         .train()
     )
     images = torch.rand(batch, *shape, device=device)
-    stepper = _Stepper(model, model.stages[0].updates[0], prefix="")
+    stepper = Stepper(model, model.stages[0].updates[0], prefix="")
 
     def work() -> None:
         for _ in range(steps):

@@ -24,7 +24,7 @@ def train(data: str, device: str, mode: str = "eager", steps: int = 2) -> Callab
     """
     from glf_minimal.recipes.build import build_model
     from glf_minimal.recipes.catalogue import get_recipe
-    from glf_minimal.training.loop import _Stepper
+    from glf_minimal.training.stepper import Stepper
 
     shape = SHAPES[data]
     model = build_model(get_recipe(f"glf-{data}").settings(), shape).to(device).train()
@@ -43,7 +43,7 @@ def train(data: str, device: str, mode: str = "eager", steps: int = 2) -> Callab
             model.losses = torch.compile(
                 model.losses, mode="reduce-overhead" if "graph" in mode else "default"
             )
-        stepper = _Stepper(model, model.stages[0].updates[0], prefix="")
+        stepper = Stepper(model, model.stages[0].updates[0], prefix="")
 
         def work() -> None:
             for _ in range(steps):

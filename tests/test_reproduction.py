@@ -30,6 +30,7 @@ from glf_minimal.reproduction.workers import (
     share_of_threads,
 )
 from glf_minimal.training import loop as training
+from glf_minimal.training import stepper
 from glf_minimal.training.folder import checkpoint_epoch
 
 pytestmark = pytest.mark.filterwarnings("ignore::glf_minimal.evaluation.frechet.TooFewSamples")
@@ -162,7 +163,7 @@ def test_what_one_cell_meets_does_not_stop_the_others(fill, monkeypatch):
     """A device without memory, a damaged record, a finished run without the snapshots that its
     curve needs.
     """
-    chosen, step = trial(["glf", "beta"], epochs=1), training._Stepper.step
+    chosen, step = trial(["glf", "beta"], epochs=1), stepper.Stepper.step
 
     def without_memory(stepper, *arguments):
         if stepper.model.beta == 1:
@@ -170,7 +171,7 @@ def test_what_one_cell_meets_does_not_stop_the_others(fill, monkeypatch):
         return step(stepper, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training._Stepper, "step", without_memory)
+        patch.setattr(stepper.Stepper, "step", without_memory)
         failed, lines, _ = fill(chosen)
     assert [cell.row.name for cell in failed] == ["glf"]
     assert "[1/2] trial digits glf seed 0: failed: out of memory" in lines
@@ -252,7 +253,7 @@ def test_a_stop_loses_the_epoch_under_way(fill, monkeypatch):
     an unbroken one.
     """
     (cell,) = trial(epochs=6)
-    steps, step = iter(range(3 * (1621 // 64) + 5)), training._Stepper.step
+    steps, step = iter(range(3 * (1621 // 64) + 5)), stepper.Stepper.step
 
     def stopped(*arguments):
         if next(steps, None) is None:
@@ -260,7 +261,7 @@ def test_a_stop_loses_the_epoch_under_way(fill, monkeypatch):
         return step(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training._Stepper, "step", stopped)
+        patch.setattr(stepper.Stepper, "step", stopped)
         with pytest.raises(KeyboardInterrupt):
             fill([cell])
     assert checkpoint_epoch(cell.run(Path("runs"))) == 3

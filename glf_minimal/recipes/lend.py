@@ -8,8 +8,7 @@ import sys
 import time
 from hashlib import sha256
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from glf_minimal.data import ImageDataset
 from glf_minimal.errors import RecipeError, RunError
@@ -18,36 +17,42 @@ from glf_minimal.history import History, total_times
 from glf_minimal.models.base import LatentModel
 from glf_minimal.recipes.recipe import GROUPS
 from glf_minimal.training.folder import WEIGHTS, Run, claim_folder
+from glf_minimal.training.loop import fit_latents
+
+if TYPE_CHECKING:
+    from glf_minimal.recipes.run import FinishedRun
 
 AUTO_ENCODER = ("encoder", "decoder")
 
 
-def borrow(
-    model: LatentModel, owner: LatentModel, config: dict, lender: Path, history: History
-) -> dict:
+def borrow(model: LatentModel, owner: "FinishedRun", data: ImageDataset) -> dict:
     """Give a model the frozen auto-encoder of a finished run; leave it the stages that use it.
 
     Args:
-        model: gets the weights of ``owner``'s encoder and decoder.
-        owner: the model of the finished run.
-        config: the content of its ``config.json``.
-        lender: its folder.
-        history: of its training.
+        model: gets the weights of the encoder and the decoder of ``owner``.
+        owner: the run.
+        data: what ``model`` is trained on; the run must have had the same.
 
     Returns:
         What the borrower's ``config.json`` says of the lender: the settings of its training, the
         digest of its weights and how long it trained.
 
     Raises:
+        RunError: the lender was trained on other images.
         RecipeError: the auto-encoder does not fit, or the model has nothing else to train.
     """
+    if owner.config["data_sha256"] != data.digest:
+        raise RunError(
+            f"{owner.folder} was trained on other images than this training has; lend the "
+            "auto-encoder of a run on the same data, held-out images included"
+        )
     for name in AUTO_ENCODER:
         part = getattr(model, name)
         try:
-            part.load_state_dict(getattr(owner, name).state_dict())
+            part.load_state_dict(getattr(owner.model, name).state_dict())
         except (AttributeError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:160]
-            raise RecipeError(f"{name}: that of {lender} does not fit ({reason})") from error
+            raise RecipeError(f"{name}: that of {owner.folder} does not fit ({reason})") from error
         part.requires_grad_(False)
     model.stages = tuple(
         stage
@@ -58,20 +63,11 @@ def borrow(
         kind = type(model).__name__
         raise RecipeError(f"{kind} has nothing to train on the auto-encoder of another run")
     return {
-        "recipe": config["recipe"],
-        "settings": {group: config[group] for group in GROUPS},
-        "weights_sha256": sha256((lender / WEIGHTS).read_bytes()).hexdigest(),
-        **total_times(history),
+        "recipe": owner.config["recipe"],
+        "settings": {group: owner.config[group] for group in GROUPS},
+        "weights_sha256": sha256((owner.folder / WEIGHTS).read_bytes()).hexdigest(),
+        **total_times(owner.history),
     }
-
-
-def require_same_images(config: dict, lender: Path, data: ImageDataset) -> None:
-    """RunError where the lender was trained on other images than these."""
-    if config["data_sha256"] != data.digest:
-        raise RunError(
-            f"{lender} was trained on other images than this training has; lend the auto-encoder "
-            "of a run on the same data, held-out images included"
-        )
 
 
 def fit_latents_alone(model: LatentModel, data: ImageDataset, out: Path, config: dict) -> History:
@@ -82,7 +78,7 @@ def fit_latents_alone(model: LatentModel, data: ImageDataset, out: Path, config:
     if data.origin:
         print(f"fitting to {data.origin}", file=sys.stderr)
     make_folder(out)
-    with locked_folder(out) as folder, torch.no_grad():
+    with locked_folder(out) as folder:
         claim_folder(folder, config)
         run = Run(model, epochs=1, out=folder, seed=config["train"]["seed"])
         run.resume()
@@ -91,9 +87,7 @@ def fit_latents_alone(model: LatentModel, data: ImageDataset, out: Path, config:
             return run.history
         started = time.perf_counter()
         computed = time.process_time()
-        model.eval()
-        batches = torch.arange(len(data)).split(1000)
-        model.fit_latents(torch.cat([model.encode(data.batch(batch)) for batch in batches]))
+        fit_latents(model, data)
         times = {
             "seconds": time.perf_counter() - started,
             "cpu_seconds": time.process_time() - computed,

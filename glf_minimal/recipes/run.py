@@ -16,7 +16,7 @@ from glf_minimal.models.base import Trainable
 from glf_minimal.models.glann import GLANN
 from glf_minimal.recipes.build import build_model
 from glf_minimal.recipes.catalogue import RECIPES
-from glf_minimal.recipes.lend import borrow, fit_latents_alone, require_same_images
+from glf_minimal.recipes.lend import borrow, fit_latents_alone
 from glf_minimal.recipes.recipe import GROUPS, Recipe
 from glf_minimal.training.folder import CONFIG, WEIGHTS
 from glf_minimal.training.loop import describe, fit
@@ -149,9 +149,7 @@ def train_recipe(
             "give one of the two"
         )
     if lender is not None:
-        owner = read_run(lender)
-        require_same_images(owner.config, owner.folder, data)
-        described["lender"] = borrow(model, owner.model, owner.config, owner.folder, owner.history)
+        described["lender"] = borrow(model, read_run(lender), data)
         if not model.stages:
             config_file = describe(model, described, data, config, torch.device("cpu"))
             return fit_latents_alone(model, data, user_path(out), config_file)

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from glf_minimal.data import ImageDataset
-from glf_minimal.errors import DataError, DivergenceError, GLFError, RecipeError, RunError
-from glf_minimal.files import load_weights, locked_folder, plain_name, user_path
+from glf_minimal.errors import DivergenceError, GLFError, RecipeError
+from glf_minimal.files import load_weights, locked_folder, user_path
 from glf_minimal.history import History
 from glf_minimal.models.base import LatentModel, Trainable, image_dtype, unwrapped
-from glf_minimal.models.stages import Stage, Update
+from glf_minimal.models.stages import Stage
 from glf_minimal.provenance import git_commit, hardware, versions
 from glf_minimal.training.checks import check_batch_norm, check_weights, watch_inverse
 from glf_minimal.training.fingerprint import fingerprint
@@ -30,6 +30,7 @@ from glf_minimal.training.folder import (
 )
 from glf_minimal.training.parallel import Team, join, shared_batch_norm
 from glf_minimal.training.settings import TrainConfig, uses_bf16
+from glf_minimal.training.stepper import Stepper, losses_of, trained_parameters
 
 STEPS_BETWEEN_CHECKS = 100  # how often the losses, kept on the device, are looked at for NaN
 
@@ -47,90 +48,6 @@ def stage_lengths(stages: tuple[Stage, ...], epochs: int) -> list[int]:
     for index, end in enumerate(ends):
         bounds.append(min(max(round(end), bounds[-1] + 1), epochs - (len(stages) - 1 - index)))
     return np.diff(bounds).tolist()
-
-
-def _trained_parameters(model: Trainable, update: Update) -> dict[str, dict[str, nn.Parameter]]:
-    """What an update moves: by part and name, each parameter once, as parts may share some."""
-    trained: dict[str, dict[str, nn.Parameter]] = {}
-    seen: set[nn.Parameter] = set()
-    for part in update.parts:
-        if not isinstance(getattr(model, part, None), nn.Module):
-            names = ", ".join(name for name, _ in model.named_children())
-            raise ValueError(
-                f"{type(model).__name__} has no part {part!r} to train; it has {names}"
-            )
-        trained[part] = {
-            f"{part}.{plain_name(name)}": parameter
-            for name, parameter in getattr(model, part).named_parameters()
-            if parameter.requires_grad and parameter not in seen
-        }
-        seen |= set(trained[part].values())
-    if not seen:
-        raise ValueError(
-            f"the parts {', '.join(update.parts)} have no parameters to train; are they all frozen?"
-        )
-    return trained
-
-
-class _Stepper:
-    """One update of a stage with its parameters and its optimizer."""
-
-    def __init__(self, model: Trainable, update: Update, prefix: str):
-        self.model = model
-        self.update = update
-        self.prefix = prefix  # goes before the names of its terms
-        self.parameters: dict[str, nn.Parameter] = {}
-        groups = []
-        for part, named in _trained_parameters(model, update).items():
-            self.parameters |= named
-            if named:
-                groups.append({"params": list(named.values()), **asdict(update.parts[part])})
-        devices = {parameter.device.type for parameter in self.parameters.values()}
-        self.fused = devices <= {"cpu", "cuda"}
-        self.optimizer = torch.optim.Adam(groups, fused=self.fused)
-
-    def step(
-        self, batch: dict[str, Tensor], lr: float, bf16: bool, team: Team = Team()
-    ) -> dict[str, Tensor]:
-        """Move the parameters once (or ``repeats`` times); give the detached loss terms."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr * group["lr_factor"]
-        for _ in range(self.update.repeats):
-            self.optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(batch["images"].device.type, torch.bfloat16, enabled=bf16):
-                losses = _losses(self.model, self.update, batch)
-            losses["loss"].backward(inputs=list(self.parameters.values()))
-            team.average(p.grad for p in self.parameters.values() if p.grad is not None)
-            self.optimizer.step()
-        return {self.prefix + name: value.detach() for name, value in losses.items()}
-
-    def state(self) -> dict[str, Tensor]:
-        """The optimizer's state as named tensors: "<parameter>/<key>"."""
-        state = self.optimizer.state
-        return {
-            f"{n}/{key}": value
-            for n, p in self.parameters.items()
-            for key, value in state[p].items()
-        }
-
-    def load(self, tensors: dict[str, Tensor], prefix: str) -> None:
-        """Take over what ``state`` gave, its names prefixed. Moments get the memory format of their
-        parameter.
-        """
-        for name in [name for name in tensors if name.startswith(prefix)]:
-            parameter_name, key = name.removeprefix(prefix).rsplit("/", 1)
-            parameter_name, value = plain_name(parameter_name), tensors[name]
-            if parameter_name not in self.parameters:
-                raise RunError(
-                    f"{CHECKPOINT} is of a training that moved {parameter_name}, which this model "
-                    "does not; train what was trained before, or give another folder"
-                )
-            parameter = self.parameters[parameter_name]
-            if key == "step":
-                like = torch.zeros((), device=parameter.device if self.fused else "cpu")
-            else:
-                like = torch.zeros_like(parameter)
-            self.optimizer.state[parameter][key] = like.copy_(value)
 
 
 def fit(
@@ -185,7 +102,7 @@ def fit(
     check_weights(model)
     for stage in model.stages:
         for update in stage.updates:
-            _trained_parameters(model, update)
+            trained_parameters(model, update)
     try:
         with (
             torch.inference_mode(False),
@@ -239,15 +156,6 @@ def _batch(data: ImageDataset, index: Tensor, dtype: torch.dtype) -> dict[str, T
     return batch if data.labels is None else batch | {"labels": data.labels[index]}
 
 
-def _losses(model: Trainable, update: Update, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    missing = [name for name in update.inputs if name not in batch]
-    if missing:
-        raise DataError(
-            f"{type(model).__name__} trains on {missing[0]}, which this data does not have"
-        )
-    return getattr(model, update.losses)(*(batch[name] for name in update.inputs))
-
-
 def _try_out(model: Trainable, batch: dict[str, Tensor], writes: bool) -> None:
     """Run every loss, and see that the decoder gives pixels, so that misfits show before a file is
     written.
@@ -258,7 +166,7 @@ def _try_out(model: Trainable, batch: dict[str, Tensor], writes: bool) -> None:
         update.losses: update for stage in model.stages for update in stage.updates
     }.values():
         try:
-            _losses(model, update, batch)
+            losses_of(model, update, batch)
         except RuntimeError as error:
             if isinstance(error, GLFError | NotImplementedError | torch.OutOfMemoryError):
                 raise
@@ -303,6 +211,21 @@ def describe(
         **facts,
         "made_with": made_with,
     }
+
+
+@torch.no_grad()
+def fit_latents(model: Trainable, data: ImageDataset) -> None:
+    """Fit what no gradient teaches a model, such as a mixture, to the latents of all images.
+
+    Leaves a model as it is that has nothing of the kind; any other is in eval mode afterwards.
+    """
+    if not (isinstance(model, LatentModel) and model.fits_latents):
+        return
+    model.eval()
+    dtype = image_dtype(model)
+    batches = torch.arange(len(data)).split(1000)
+    latents = [model.encode(data.batch(batch).to(dtype)) for batch in batches]
+    model.fit_latents(torch.cat(latents))
 
 
 class _Loop:
@@ -363,7 +286,7 @@ class _Loop:
                 first += length
         return run.history
 
-    def _keep(self, steppers: list[_Stepper], epochs_of_last_stage: int) -> None:
+    def _keep(self, steppers: list[Stepper], epochs_of_last_stage: int) -> None:
         """After an epoch, write what there is to write."""
         run, config = self.run, self.config
         snapshot = (
@@ -372,7 +295,7 @@ class _Loop:
             and (run.finished or epochs_of_last_stage in SNAPSHOT_EPOCHS)
         )
         if run.finished or snapshot:
-            self._fit_latents()
+            fit_latents(self.model, self.data)
         if snapshot:
             run.snapshot()
         if run.out and (
@@ -386,29 +309,14 @@ class _Loop:
                 }
             )
 
-    def _fit_latents(self) -> None:
-        """Fit what no gradient teaches the model to the latents of all training images."""
-        if isinstance(self.model, LatentModel) and self.model.fits_latents:
-            self.model.eval()
-            with torch.no_grad():
-                batches = (
-                    _batch(self.data, i, self.dtype)
-                    for i in torch.arange(len(self.data)).split(1000)
-                )
-                self.model.fit_latents(
-                    torch.cat([self.model.encode(batch["images"]) for batch in batches])
-                )
-
-    def _steppers(self, stage: Stage) -> list[_Stepper]:
+    def _steppers(self, stage: Stage) -> list[Stepper]:
         if len(stage.updates) == 1:
-            return [_Stepper(self.model, stage.updates[0], prefix="")]
+            return [Stepper(self.model, stage.updates[0], prefix="")]
         # Where several updates take turns, each has a "loss" of its own.
-        return [
-            _Stepper(self.model, update, prefix=f"{update.losses}.") for update in stage.updates
-        ]
+        return [Stepper(self.model, update, prefix=f"{update.losses}.") for update in stage.updates]
 
     def _epoch(
-        self, stage: str, done: int, length: int, steppers: list[_Stepper], bar: tqdm
+        self, stage: str, done: int, length: int, steppers: list[Stepper], bar: tqdm
     ) -> dict:
         """One pass over the data, after ``done`` of the ``length`` epochs of a stage; gives its row
         of the history.
@@ -452,7 +360,7 @@ class _Loop:
         )
         return row | times | means | watched
 
-    def _set_modes(self, steppers: list[_Stepper]) -> None:
+    def _set_modes(self, steppers: list[Stepper]) -> None:
         """Train mode for the parts that are trained, eval mode for what is frozen, whole parts or
         modules within them.
         """
