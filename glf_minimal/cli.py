@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glf_minimal.errors import GLFError, RunError
+from glf_minimal.errors import GLFError, MetricError, RunError
 
 if TYPE_CHECKING:
     from glf_minimal.evaluation.squeezenet import SqueezeNetFeatures
@@ -155,16 +155,13 @@ def train(
 
 def _second_judge(weights: Path | None) -> "SqueezeNetFeatures | None":
     """SqueezeNet with these weights, or with those in torch's cache; None, and a word, without."""
-    from glf_minimal.evaluation.squeezenet import SqueezeNetFeatures, squeezenet_cache
+    from glf_minimal.evaluation.squeezenet import SqueezeNetFeatures
 
-    if weights is None and not squeezenet_cache().exists():
-        typer.echo(
-            f"glf: there is no {squeezenet_cache()}, so no distances on SqueezeNet's features; "
-            "--squeezenet takes a copy",
-            err=True,
-        )
+    try:
+        return SqueezeNetFeatures(weights)
+    except MetricError as error:
+        typer.echo(f"glf: no distances on SqueezeNet's features: {error}", err=True)
         return None
-    return SqueezeNetFeatures(weights)
 
 
 def _file_to_write(out: Path, suffix: str) -> Path:

@@ -5,7 +5,9 @@ The authors compare VGG16's features; SqueezeNet 1.1 is the small alternative (i
 download of 5 MB, VGG16's of 528 MiB).
 """
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,9 @@ from glf_minimal.errors import RecipeError
 from glf_minimal.files import DAMAGE, load_weights, read_pretrained, user_path
 from glf_minimal.networks import dtype_of
 
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
+
 # Which entries of the network's ``features`` are compared: for VGG16 the authors' choice, with one
 # more from 64 pixels on; for SqueezeNet the last layer before each pooling, and the last fire
 # module but one.
@@ -22,6 +27,28 @@ NETWORKS = {"vgg16": ((2, 7, 12), (21,)), "squeezenet": ((1, 4, 7), (11,))}
 SMALLEST = 17  # pixels of a side that leave something after the poolings
 # What torchvision's networks were trained with.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def _torchvision(network: str) -> tuple[Callable[[], nn.Module], "WeightsEnum"]:
+    """What makes "vgg16" or "squeezenet", and its ImageNet weights."""
+    from torchvision import models
+
+    return {
+        "vgg16": (models.vgg16, models.VGG16_Weights.IMAGENET1K_V1),
+        "squeezenet": (models.squeezenet1_1, models.SqueezeNet1_1_Weights.IMAGENET1K_V1),
+    }[network]
+
+
+def cached_weights(network: str) -> Path:
+    """Where torch keeps the ImageNet weights of "vgg16" or "squeezenet" once they are there."""
+    _, known = _torchvision(network)
+    return Path(torch.hub.get_dir(), "checkpoints", known.url.rpartition("/")[2])
+
+
+def normalized(images: Tensor) -> Tensor:
+    """Grey or RGB images in [0, 1] as torchvision's networks were trained on: (N, 3, H, W)."""
+    mean, std = (images.new_tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    return (images.expand(-1, 3, -1, -1) - mean) / std
 
 
 def load_features(network: str, weights: str | Path | None = None) -> nn.Sequential:
@@ -38,17 +65,12 @@ def load_features(network: str, weights: str | Path | None = None) -> nn.Sequent
         RecipeError: no download.
         RunError: no such file, or one of another network.
     """
-    from torchvision import models
-
-    make, known = {
-        "vgg16": (models.vgg16, models.VGG16_Weights.IMAGENET1K_V1),
-        "squeezenet": (models.squeezenet1_1, models.SqueezeNet1_1_Weights.IMAGENET1K_V1),
-    }[network]
+    make, known = _torchvision(network)
     if weights is None:
         try:
             tensors = known.get_state_dict(progress=False, check_hash=True, weights_only=True)
         except DAMAGE as error:
-            file = Path(torch.hub.get_dir()) / "checkpoints" / known.url.rsplit("/", 1)[1]
+            file = cached_weights(network)
             raise RecipeError(
                 f"the ImageNet weights of {network} could not be downloaded ({error}); connect "
                 "to the network, put "
@@ -111,8 +133,7 @@ class PerceptualLoss(nn.Module):
         network = self._features[0].to(x.device)
         always, from_64_pixels = NETWORKS[self.network]
         layers = always + (from_64_pixels if min(x.shape[2:]) >= 64 else ())
-        mean, std = (x.new_tensor(values).view(3, 1, 1) for values in (MEAN, STD))
-        h = ((x.expand(-1, 3, -1, -1) - mean) / std).to(dtype_of(network, x.dtype))
+        h = normalized(x).to(dtype_of(network, x.dtype))
         maps = []
         for place, layer in enumerate(network[: layers[-1] + 1]):
             # Not in place: a kept map must not be overwritten by the layer after it.

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from glf_minimal import Protocol, RunError, evaluate
 from glf_minimal.errors import MetricError
 from glf_minimal.evaluation import SqueezeNetFeatures, extract, frechet_from_features, fsd
-from glf_minimal.evaluation import squeezenet as module
+from glf_minimal.evaluation import features as module
 from glf_minimal.perceptual import MEAN, STD
 
 

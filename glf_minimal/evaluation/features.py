@@ -30,7 +30,27 @@ def require(module: str, package: str) -> ModuleType:
         raise MetricError(f"cannot import {module} ({error}); pip install {package}") from error
 
 
-class InceptionFeatures(nn.Module):
+class FrozenFeatures(nn.Module):
+    """A network that judges images and never changes: images (N, C, H, W) -> features (N, F)."""
+
+    def __init__(self):
+        super().__init__()
+        self._reference: dict[str, Tensor] = {}
+
+    def train(self, mode: bool = True) -> "FrozenFeatures":
+        """Stay in eval mode, whatever is asked for: batch statistics would change features."""
+        return super().train(False)
+
+    def of_reference(
+        self, digest: str, batches: Iterable[Tensor], device: torch.device | str
+    ) -> Tensor:
+        """Features (N, F) of a reference set, kept by its digest: many models meet the same."""
+        if digest not in self._reference:
+            self._reference[digest] = extract(self, batches, device)
+        return self._reference[digest]
+
+
+class InceptionFeatures(FrozenFeatures):
     """Features of the Inception network that defines FID, as pytorch-fid has it.
 
     Source: Heusel et al., arXiv:1706.08500.
@@ -69,10 +89,6 @@ class InceptionFeatures(nn.Module):
                     f"weights: {source} does not hold FID's Inception network ({reason})"
                 ) from error
         self.train(False)
-
-    def train(self, mode: bool = True) -> "InceptionFeatures":
-        """Stay in eval mode, whatever is asked for: batch statistics would change features."""
-        return super().train(False)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:

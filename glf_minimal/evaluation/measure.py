@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from glf_minimal.data import ImageDataset
 from glf_minimal.errors import MetricError
 from glf_minimal.evaluation.classifier import load_classifier
-from glf_minimal.evaluation.features import InceptionFeatures, extract
+from glf_minimal.evaluation.features import FrozenFeatures, InceptionFeatures, extract
 from glf_minimal.evaluation.frechet import bootstrap_standard_error, frechet_from_features
 from glf_minimal.evaluation.metrics import (
     bits_per_dim,
@@ -129,7 +129,7 @@ class ReferenceImages:
     def features(self, network: nn.Module) -> Tensor:
         """What a network makes of them, (N, F)."""
         if network not in self._features:
-            if isinstance(network, SqueezeNetFeatures):  # which keeps them for the next model, too
+            if isinstance(network, FrozenFeatures):  # which keeps them for the next model, too
                 found = network.of_reference(self.data.digest, self.batches(), self.device)
             else:
                 found = extract(network, self.batches(), self.device)
