@@ -10,8 +10,15 @@ from glf_minimal.errors import RecipeError
 from glf_minimal.recipes.build import build_model
 from glf_minimal.reproduction.cells import Cell, make_cells
 from glf_minimal.reproduction.filling import has_record, reproduce
-from glf_minimal.reproduction.small_edition import SWEEPS, TABLE_1_SMALL, TUNED_ON, TUNING
-from glf_minimal.reproduction.tuning import chosen_settings, sweep_rows, tuned_cell
+from glf_minimal.reproduction.small_edition import (
+    SWEEPS,
+    TABLE_1_SMALL,
+    TUNED_ON,
+    TUNING,
+    sweep_rows,
+)
+from glf_minimal.reproduction.small_tables import sweeps
+from glf_minimal.reproduction.tuning import chosen_settings, tuned_cell
 
 SHAPES = {
     "mnist": (1, 28, 28),
@@ -110,3 +117,13 @@ def test_rows_on_one_auto_encoder_share_its_training(tmp_path):
     assert glf.lender is None
     again = make_cells(TABLE_1_SMALL, ["cifar10"], ["flowae"], seeds=2)[1]
     assert again.lender.recipe.settings()["train"]["seed"] == 1
+
+
+def test_the_table_of_sweeps_marks_the_choice_and_says_what_diverged(tried):
+    table = sweeps(tried("vae-flow-prior", ["diverged", 4.0, 3.0]), "mnist")
+    lines = [line[1:] for line in table.rows if line[0] == "vae-flow-prior"]
+    assert lines == [
+        ["beta = 1", "diverged", ""],
+        ["beta = 10", "4.00", ""],
+        ["beta = 100", "3.00", "chosen"],
+    ]

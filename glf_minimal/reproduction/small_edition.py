@@ -17,34 +17,28 @@ TUNED_ON = {
 # Of the public subset of CelebA that the small edition is made with; a larger copy is cut to it.
 CELEBA_TRAIN = 24_152
 
-# For each sweep, the system and the settings that are tried.
+# For each system, the settings that are tried.
 _BETAS = tuple({"model.beta": beta} for beta in (1.0, 10.0, 100.0))
 _WEIGHTS = tuple({"model.penalty_weight": weight} for weight in (1.0, 10.0, 100.0))
-SWEEPS: dict[str, tuple[str, tuple[dict, ...]]] = {
-    "glf": ("glf", _BETAS),
+SWEEPS: dict[str, tuple[dict, ...]] = {
+    "glf": _BETAS,
     # At an end of the three, so two more around it.
-    "vae": ("vae", tuple({"model.beta": beta} for beta in (0.3, 1.0, 3.0, 10.0, 100.0))),
-    "vae-flow-prior": ("vae-flow-prior", _BETAS),
-    "vae-flow-posterior": ("vae-flow-posterior", _BETAS),
-    "wae-gan": ("wae-gan", _WEIGHTS),
-    "wae-mmd": ("wae-mmd", _WEIGHTS),
-    "two-stage-vae": (
-        "two-stage-vae",
-        tuple(
-            {"model.share": share, "model.hidden": [width, width]}
-            for share in (0.5, 0.8)
-            for width in (500, 1000)
-        ),
+    "vae": tuple({"model.beta": beta} for beta in (0.3, 1.0, 3.0, 10.0, 100.0)),
+    "vae-flow-prior": _BETAS,
+    "vae-flow-posterior": _BETAS,
+    "wae-gan": _WEIGHTS,
+    "wae-mmd": _WEIGHTS,
+    "two-stage-vae": tuple(
+        {"model.share": share, "model.hidden": [width, width]}
+        for share in (0.5, 0.8)
+        for width in (500, 1000)
     ),
-    "rae-gmm": (
-        "rae-gmm",
-        tuple(
-            {"model.latent_penalty": penalty, "model.components": components}
-            for penalty in (0.001, 0.01, 0.1)
-            for components in (10, 50)
-        ),
+    "rae-gmm": tuple(
+        {"model.latent_penalty": penalty, "model.components": components}
+        for penalty in (0.001, 0.01, 0.1)
+        for components in (10, 50)
     ),
-    "ae-gmm": ("ae-gmm", tuple({"model.components": n} for n in (1, 10, 50, 100))),
+    "ae-gmm": tuple({"model.components": n} for n in (1, 10, 50, 100)),
 }
 
 
@@ -72,15 +66,15 @@ def _short(value: object) -> str:
     return f"{value:g}"
 
 
-def _sweep_rows(sweep: str, data: str) -> tuple[Row, ...]:
-    system, tries = SWEEPS[sweep]
+def sweep_rows(sweep: str, data: str) -> tuple[Row, ...]:
+    """The tries of a sweep on a data set, in the order of ``SWEEPS``."""
     rows = []
-    for settings in tries:
+    for settings in SWEEPS[sweep]:
         parts = [f"{name.split('.')[1]}-{_short(value)}" for name, value in settings.items()]
         said = [f"{name.split('.')[1]} = {_short(value)}" for name, value in settings.items()]
         rows.append(
             _row(
-                system,
+                sweep,
                 f"{sweep}: {', '.join(said)}".replace("_", " "),
                 data,
                 settings | {"data.validation": HELD_OUT},
@@ -96,7 +90,7 @@ TUNING = Experiment(
     "tuning",
     "What each baseline's own settings are worth, on 5,000 training images that were held out",
     {
-        data: tuple(row for sweep in SWEEPS for row in _sweep_rows(sweep, data))
+        data: tuple(row for sweep in SWEEPS for row in sweep_rows(sweep, data))
         for data in ("mnist", "cifar10")
     },
     seeds=1,

@@ -5,18 +5,22 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from glf_minimal.errors import RecipeError
 from glf_minimal.plotting import COLOURS, use_style
 from glf_minimal.reproduction.recorded import NOT_RUN, RecordedRow, notes, read_rows, timing
+from glf_minimal.reproduction.records import Record
 from glf_minimal.reproduction.small_edition import (
     DENSITIES,
     SWEEPS,
     TABLE_1_SMALL,
     TUNED_ON,
     TUNING,
+    sweep_rows,
 )
 from glf_minimal.reproduction.tables import Table, number
-from glf_minimal.reproduction.tuning import sweep_distances, sweep_rows
+from glf_minimal.reproduction.tuning import best_try, read_tries, validation_distance
 
+Column = Callable[[RecordedRow], str]  # what a cell of a column says of a row
 NAMES = {
     "mnist": "MNIST",
     "fashion-mnist": "Fashion-MNIST",
@@ -37,17 +41,15 @@ def small_table(results: str | Path, data: str) -> Table:
     and coverage.
     """
     rows = list(read_rows(results, TABLE_1_SMALL, data).values())
-    lines = [_line(row) for row in rows]
-    header = [
-        "model",
-        "FCD",
-        "of it above reconstructions",
-        "FSD",
-        "of it above reconstructions",
-        "coverage",
-        "test error",
-        "seconds",
-    ]
+    columns = (
+        ("FCD", _fcd),
+        ("of it above reconstructions", _fcd_above),
+        ("FSD", _fsd),
+        ("of it above reconstructions", _fsd_above),
+        ("coverage", _coverage),
+        ("test error", lambda row: number(row.values("reconstruction", "mse_per_image"))),
+        ("seconds", _seconds),
+    )
     below = [
         "FCD and FSD are Fréchet distances of 10,000 samples from the test images: on the features "
         "of the data set's classifier, and on those of SqueezeNet, which was trained on ImageNet. "
@@ -63,23 +65,48 @@ def small_table(results: str | Path, data: str) -> Table:
         *filter(None, [timing(rows)]),
     ]
     command = f"glf reproduce {TABLE_1_SMALL.name} --dataset {data}"
-    return Table(header, lines, below + notes(rows), [command])
+    header = ["model", *(title for title, _ in columns)]
+    return Table(header, _lines(rows, columns), below + notes(rows), [command])
 
 
-def _line(row: RecordedRow) -> list[str]:
-    if not row:
-        return [row.title, NOT_RUN, *["–"] * 6]
-    mark = OWN_JUDGE if trained_on_squeezenet(row) else ""
-    return [
-        row.title,
-        number(row.values("classifier", "fcd")),
-        number(above_reconstructions(row, "classifier", "fcd")),
-        number(row.values("squeezenet", "fsd"), 0) + mark,
-        number(above_reconstructions(row, "squeezenet", "fsd"), 0) + mark,
-        number(row.values("classifier", "coverage")),
-        number(row.values("reconstruction", "mse_per_image")),
-        f"{row.seconds:.0f}" if row.seconds is not None else "–",
-    ]
+def _lines(rows: list[RecordedRow], columns: tuple[tuple[str, Column], ...]) -> list[list[str]]:
+    """A line for each row; of one that has not been run, dashes."""
+    lines = []
+    for row in rows:
+        if row:
+            cells = [column(row) for _, column in columns]
+        else:
+            cells = [NOT_RUN, *["–"] * (len(columns) - 1)]
+        lines.append([row.title, *cells])
+    return lines
+
+
+def _fcd(row: RecordedRow) -> str:
+    return number(row.values("classifier", "fcd"))
+
+
+def _fcd_above(row: RecordedRow) -> str:
+    return number(above_reconstructions(row, "classifier", "fcd"))
+
+
+def _fsd(row: RecordedRow) -> str:
+    return number(row.values("squeezenet", "fsd"), 0) + _own_judge(row)
+
+
+def _fsd_above(row: RecordedRow) -> str:
+    return number(above_reconstructions(row, "squeezenet", "fsd"), 0) + _own_judge(row)
+
+
+def _own_judge(row: RecordedRow) -> str:
+    return OWN_JUDGE if trained_on_squeezenet(row) else ""
+
+
+def _coverage(row: RecordedRow) -> str:
+    return number(row.values("classifier", "coverage"))
+
+
+def _seconds(row: RecordedRow) -> str:
+    return f"{row.seconds:.0f}" if row.seconds is not None else "–"
 
 
 def above_reconstructions(row: RecordedRow, group: str, name: str) -> list[float]:
@@ -95,14 +122,15 @@ def sweeps(results: str | Path, data: str) -> Table:
     """What each try of the sweeps on one data set is worth on held-out images, the best marked."""
     lines = []
     for sweep in SWEEPS:
-        distances = sweep_distances(results, sweep, data)
-        best = min(distances, key=distances.__getitem__, default=None)
+        tries = read_tries(results, sweep, data)
+        try:
+            best = best_try(tries, sweep, data)
+        except RecipeError:  # not all of it has been run
+            best = None
         for row in sweep_rows(sweep, data):
             system, _, settings = row.title.partition(": ")
-            value = f"{distances[row.name]:.2f}" if row.name in distances else NOT_RUN
-            whole = len(distances) == len(sweep_rows(sweep, data))
-            chosen = "chosen" if row.name == best and whole else ""
-            lines.append([system, settings, value, chosen])
+            chosen = "chosen" if row.name == best else ""
+            lines.append([system, settings, _validation(tries.get(row.name)), chosen])
     others = [name for name, tuned_on in TUNED_ON.items() if tuned_on == data and name != data]
     below = [
         "Validation FCD: 5,000 samples against 5,000 training images that were held out; the test "
@@ -112,26 +140,25 @@ def sweeps(results: str | Path, data: str) -> Table:
     return Table(["system", "settings", "validation FCD", ""], lines, below, [command], left=2)
 
 
+def _validation(record: Record | None) -> str:
+    """What a table of sweeps says of a try."""
+    if record is None:
+        return NOT_RUN
+    distance = validation_distance(record)
+    return str(record.status) if distance is None else f"{distance:.2f}"
+
+
 def densities(results: str | Path, data: str) -> Table:
     """Densities on the latents of one auto-encoder: what each is worth, and what it takes."""
     rows = list(read_rows(results, DENSITIES, data).values())
-    lines = []
-    for row in rows:
-        if not row:
-            lines.append([row.title, NOT_RUN, *["–"] * 5])
-            continue
-        lines.append(
-            [
-                row.title,
-                number(row.values("classifier", "fcd")),
-                number(above_reconstructions(row, "classifier", "fcd")),
-                number(row.values("squeezenet", "fsd"), 0),
-                number(row.values("classifier", "coverage")),
-                number(row.values("latents", "nll"), 1),
-                f"{row.seconds:.0f}" if row.seconds is not None else "–",
-            ]
-        )
-    header = ["density", "FCD", "above reconstructions", "FSD", "coverage", "NLL", "seconds"]
+    columns = (
+        ("FCD", _fcd),
+        ("above reconstructions", _fcd_above),
+        ("FSD", _fsd),
+        ("coverage", _coverage),
+        ("NLL", lambda row: number(row.values("latents", "nll"), 1)),
+        ("seconds", _seconds),
+    )
     below = [
         "All rows share the auto-encoder of the first one, and so the distance of its "
         "reconstructions. NLL is that of the latents of test images, in nats: here it compares, as "
@@ -139,7 +166,8 @@ def densities(results: str | Path, data: str) -> Table:
         "include the auto-encoder.",
     ]
     command = f"glf reproduce {DENSITIES.name} --dataset {data}"
-    return Table(header, lines, below + notes(rows), [command])
+    header = ["density", *(title for title, _ in columns)]
+    return Table(header, _lines(rows, columns), below + notes(rows), [command])
 
 
 def small_chart(results: str | Path):

@@ -6,21 +6,11 @@ from pathlib import Path
 from glf_minimal.errors import RecipeError
 from glf_minimal.reproduction.cells import Cell, Row, differing
 from glf_minimal.reproduction.records import Record, Status, read_record
-from glf_minimal.reproduction.small_edition import SWEEPS, TUNED_ON, TUNING
+from glf_minimal.reproduction.small_edition import SWEEPS, TUNED_ON, TUNING, sweep_rows
 
 
-def sweep_rows(sweep: str, data: str) -> list[Row]:
-    """The rows of a sweep in the experiment "tuning", in the order of its settings."""
-    before = 0
-    for name, (_, tries) in SWEEPS.items():
-        if name == sweep:
-            return list(TUNING.rows[data][before : before + len(tries)])
-        before += len(tries)
-    raise RecipeError(f"unknown sweep {sweep!r}; expected one of {', '.join(SWEEPS)}")
-
-
-def _tried(results: Path, sweep: str, data: str) -> dict[str, Record]:
-    """The records of a sweep's full runs, by row."""
+def read_tries(results: str | Path, sweep: str, data: str) -> dict[str, Record]:
+    """The records of a sweep's full runs on a data set, by row."""
     records = {}
     for row in sweep_rows(sweep, data):
         path = TUNING.path(results, data, row.name)
@@ -31,43 +21,48 @@ def _tried(results: Path, sweep: str, data: str) -> dict[str, Record]:
     return records
 
 
-def sweep_distances(results: str | Path, sweep: str, data: str) -> dict[str, float]:
-    """The validation FCD of each row of a sweep that was measured, by the row's name."""
-    tried = _tried(Path(results), sweep, data)
-    measured = {name: record.measures("classifier") for name, record in tried.items()}
-    return {name: measures["fcd"] for name, measures in measured.items() if measures}
+def validation_distance(record: Record) -> float | None:
+    """The FCD of a try on held-out images; None of one whose training diverged."""
+    return record.measures("classifier").get("fcd")
 
 
-def chosen_settings(results: str | Path, sweep: str, data: str) -> dict:
-    """The settings of a sweep with the least FCD on held-out images.
-
-    A try whose training diverged is not chosen.
+def best_try(tries: dict[str, Record], sweep: str, data: str) -> str:
+    """The row with the least FCD on held-out images; a try whose training diverged never is.
 
     Args:
-        results: the folder of the records.
+        tries: from ``read_tries``.
         sweep: its name in ``SWEEPS``.
-        data: the data set they are for; its sweep may be that of another data set.
+        data: the data set that it was made on.
 
     Raises:
         RecipeError: not every try of the sweep has been recorded, or all of them diverged.
     """
-    tuned_on = TUNED_ON[data]
-    rows = sweep_rows(sweep, tuned_on)
-    tried = _tried(Path(results), sweep, tuned_on)
-    distances = sweep_distances(results, sweep, tuned_on)
-    ended = [name for name in tried if tried[name].status is Status.DIVERGED]
-    missing = [row.name for row in rows if row.name not in (*distances, *ended)]
+    rows = sweep_rows(sweep, data)
+    distances = {name: validation_distance(record) for name, record in tries.items()}
+    measured = {name: value for name, value in distances.items() if value is not None}
+    ended = [name for name in tries if tries[name].status is Status.DIVERGED]
+    missing = [row.name for row in rows if row.name not in (*measured, *ended)]
     if missing:
         names = " ".join(f"--rows {name}" for name in missing)
         raise RecipeError(
             f"{sweep}: its settings have not been chosen yet, as {len(missing)} of {len(rows)} "
-            f"tries have no record; first run: glf reproduce tuning --dataset {tuned_on} {names}"
+            f"tries have no record; first run: glf reproduce tuning --dataset {data} {names}"
         )
-    if not distances:
-        raise RecipeError(f"{sweep}: every try on {tuned_on} diverged, so no settings are chosen")
-    best = min(distances, key=distances.__getitem__)
-    index = [row.name for row in rows].index(best)
-    return SWEEPS[sweep][1][index]
+    if not measured:
+        raise RecipeError(f"{sweep}: every try on {data} diverged, so no settings are chosen")
+    return min(measured, key=measured.__getitem__)
+
+
+def chosen_settings(results: str | Path, sweep: str, data: str) -> dict:
+    """The settings of a sweep's best try, for a data set; the sweep may be that of another one.
+
+    Raises:
+        RecipeError: see ``best_try``.
+    """
+    tuned_on = TUNED_ON[data]
+    best = best_try(read_tries(results, sweep, tuned_on), sweep, tuned_on)
+    index = [row.name for row in sweep_rows(sweep, tuned_on)].index(best)
+    return SWEEPS[sweep][index]
 
 
 def with_chosen_settings(row: Row, results: str | Path, data: str) -> Row:
