@@ -272,7 +272,18 @@ def _report(system: str) -> Recipe:
 CLASSIFIERS = {
     "mnist": ({"width": 16, "zoom": 1.1, "shift": 0.07, "flip": False}, 8),
     "fashion-mnist": ({"width": 24, "zoom": 1.0, "shift": 0.03, "flip": True}, 8),
-    "cifar10": ({"width": 32, "zoom": 1.2, "shift": 0.1, "flip": True}, 10),
+    "cifar10": (
+        {
+            "width": 24,
+            "blocks": 2,
+            "zoom": 1.0,
+            "shift": 0.0,
+            "crop": 4,
+            "flip": True,
+            "weight_decay": 1e-4,
+        },
+        40,
+    ),
     # Zoomed by up to 1.7, so that whole frames (178 x 218) and the centre crop (140 x 140) are both
     # familiar.
     "celeba": ({"width": 24, "zoom": 1.7, "shift": 0.05, "flip": True, "stride": 2}, 8),
