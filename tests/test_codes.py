@@ -114,3 +114,25 @@ def test_what_cannot_be_encoded_once(images):
     model.stages = (Stage("moving", (update,)),)
     with pytest.raises(ValueError, match="'moving' asks for codes and trains the encoder"):
         fit(model, images, quick(1))
+
+
+def test_a_mixture_takes_the_place_of_the_normal_noise(images):
+    """It is fitted to the noise of the training images; the density of a latent follows from it by
+    the change of variables.
+    """
+    model = make(noise_components=2)
+    fit(model, images, quick(3))
+    with torch.no_grad():
+        z = model.encode(images.batch(slice(None)))
+        eps, log_det = model.flow(z)
+        expected = model.noise.log_prob(eps) + log_det
+        assert torch.equal(model.prior.log_prob(z), expected)
+        assert not torch.allclose(expected, model.flow.log_prob(z), atol=1e-3)
+        assert expected.mean() > model.flow.log_prob(z).mean()
+        mean = (model.noise.weights[:, None] * model.noise.means).sum(0)
+        assert torch.allclose(mean, eps.mean(0), atol=1e-3)
+        drawn = model.flow(model.sample_latents(20_000, generator=torch.Generator()))[0]
+        assert torch.allclose(drawn.mean(0), eps.mean(0), atol=0.05)
+        assert torch.allclose(drawn.T.cov(), eps.T.cov(correction=0), atol=0.1)
+    assert model.describe()["noise_components"] == 2
+    assert "noise_components" not in make().describe()
