@@ -311,8 +311,8 @@ _QUICK = [
         data={"name": "mnist-5k"},
         networks=QUICK_CONV,
         flow=PAPER_FLOW,
-        model=_GLF | {"flow_adam": {}},
-        train=QUICK_TRAIN | {"epochs": 30},
+        model=_GLF | {"flow_adam": {}, "polish": 0.4},
+        train=QUICK_TRAIN | {"epochs": 50},
     ),
     Recipe(
         name="demo",
