@@ -1,10 +1,12 @@
 """Time to quality: how many seconds of training until the samples are this good? `python -m
 benchmarks.quality`.
 
-Our GLF and two-stage VAE, and two ways of pythae, train on MNIST with the same encoder and decoder,
+Our GLF, as in the paper and polished, our two-stage VAE, and two ways of pythae train on MNIST or
+Fashion-MNIST with the same encoder and decoder,
 the same first weights (the VAE's encoder is one output wider), rate and batch size. After some
 epochs the watch stops, a sampler is fitted if there is one, 10,000 images are drawn and kept as
-bytes, and one scorer gives all of them the Fréchet classifier distance (FCD) to the test images.
+bytes, and one scorer gives all of them the Fréchet classifier distance (FCD) to the test images,
+and, where SqueezeNet's ImageNet weights are in torch's cache, the distance by its features (FSD).
 What a point costs is the training up to it and the fitting of its own sampler. Contenders run one
 after the other, each in a process of its own; what is compared is the time on the processor, which
 what else the machine does changes less than the time on the wall.
@@ -23,25 +25,28 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.compare import made_with
 from benchmarks.quality_points import DONE, Protocol
 from glf_minimal.data import ImageDataset, load_dataset
+from glf_minimal.errors import MetricError
 from glf_minimal.evaluation.classifier import load_classifier
 from glf_minimal.evaluation.features import extract, image_batches
 from glf_minimal.evaluation.frechet import bootstrap_standard_error, frechet_from_features
+from glf_minimal.evaluation.squeezenet import SqueezeNetFeatures
 from glf_minimal.files import read_json, write_json
 from glf_minimal.plotting import use_style
 from glf_minimal.provenance import git_commit, hardware, versions
 from glf_minimal.training.folder import SNAPSHOT_EPOCHS
 
 ROOT = Path(__file__).parent.parent
-RESULTS = Path(__file__).parent / "results" / "quality.json"
+RESULTS = Path(__file__).parent / "results"
 THRESHOLDS = (10.0, 5.0, 3.0, 2.0, 1.5)
 # Name -> title, module that makes its points.
 CONTENDERS = {
     "glf": ("GLF", "quality_ours"),
+    "glf-polished": ("GLF, polished", "quality_ours"),
     "two-stage-vae": ("two-stage VAE", "quality_ours"),
     "pythae-ae-maf": ("pythae: AE, then MAF", "quality_pythae"),
     "pythae-rae-l2-gmm": ("pythae: RAE-L2, then mixture", "quality_pythae"),
@@ -50,6 +55,11 @@ CONTENDERS = {
 # it is no part of the difference.
 PINS = ("pythae==0.1.2", "pydantic==2.14.3", "cloudpickle==3.1.2", "imageio==2.38.1")
 LIKE_HERE = ("torch", "torchvision", "numpy", "scipy", "scikit-learn")
+
+
+def results_of(data: str, seed: int = 0) -> Path:
+    """The file that keeps the results of a data set and a seed."""
+    return RESULTS / (f"quality-{data}" + (f"-seed-{seed}" if seed else "") + ".json")
 
 
 def python_of(environment: Path) -> Path:
@@ -90,30 +100,50 @@ def make(name: str, folder: Path, protocol: Protocol, python: str | Path) -> Non
 
 
 class Scorer:
-    """FCD of images to the test images, the same for everybody."""
+    """Distances of images to the test images, the same for everybody.
+
+    Args:
+        data: the data set, which has a classifier.
+        judge: SqueezeNet; None where its weights are missing.
+        test: other test images than the data set's.
+    """
 
     def __init__(
         self,
-        data: str = "mnist",
-        classifier: nn.Module | None = None,
+        data: str,
+        judge: SqueezeNetFeatures | None = None,
         test: ImageDataset | None = None,
     ):
-        self.classifier, facts = (classifier, {}) if classifier else load_classifier(data)
-        self.sha256 = facts.get("sha256")
-        self.real = self.features((test or load_dataset(data, "test")).pixels)
+        classifier, facts = load_classifier(data)
+        self.networks = {"fcd": classifier} | ({"fsd": judge} if judge else {})
+        self.facts = {"classifier_sha256": facts["sha256"], "reference": "test, all images"}
+        if judge:
+            self.facts["squeezenet"] = judge.protocol
+        pixels = (test or load_dataset(data, "test")).pixels
+        self.real = {name: self.features(name, pixels) for name in self.networks}
 
-    def features(self, pixels: Tensor) -> Tensor:
-        return extract(self.classifier, image_batches(pixels, 500))
+    def features(self, name: str, pixels: Tensor) -> Tensor:
+        return extract(self.networks[name], image_batches(pixels, 500))
 
     def __call__(self, pixels: Tensor) -> dict[str, float]:
-        """uint8 images (N, C, H, W) -> FCD and the standard error that comes from the draw of the
-        samples alone.
+        """uint8 images (N, C, H, W) -> each distance, and the standard error that comes from the
+        draw of the samples alone.
         """
-        features = self.features(pixels)
-        return {
-            "fcd": frechet_from_features(self.real, features),
-            "fcd_se": bootstrap_standard_error(self.real, features),
-        }
+        scores = {}
+        for name, real in self.real.items():
+            features = self.features(name, pixels)
+            scores[name] = frechet_from_features(real, features)
+            scores[f"{name}_se"] = bootstrap_standard_error(real, features)
+        return scores
+
+
+def squeezenet() -> SqueezeNetFeatures | None:
+    """The second judge, if torch's cache has its weights."""
+    try:
+        return SqueezeNetFeatures()
+    except MetricError as error:
+        typer.echo(f"one judge only: {error}")
+        return None
 
 
 def scored_points(folder: Path, scorer: Scorer) -> list[dict]:
@@ -181,21 +211,18 @@ def run(names: list[str], protocol: Protocol, work: Path, environment: Path, out
     if not missing:
         return results
     torch.set_num_threads(protocol.threads)
-    scorer = Scorer()
-    results |= {
-        "protocol": settings,
-        "scorer": {"classifier_sha256": scorer.sha256, "reference": "test, all images"},
-    }
+    scorer = Scorer(protocol.data_name, squeezenet())
+    results |= {"protocol": settings, "scorer": scorer.facts}
     results["made_with"] = {
         "hardware": hardware(torch.device("cpu")),
         "cores": os.cpu_count(),
         "versions": versions(),
         "commit": git_commit(),
         "note": "other work ran on the same cores, so CPU seconds are compared; "
-        "a contender runs alone of the four",
+        "a contender runs alone of the five",
     }
     if "real" not in results:
-        train = load_dataset("mnist", "train").pixels
+        train = load_dataset(protocol.data_name, "train").pixels
         chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[
             : protocol.samples
         ]
@@ -225,7 +252,9 @@ def table(results: dict) -> str:
         "",
         *(f"FCD ≤ {threshold:g}" for threshold in THRESHOLDS),
         "best FCD",
-        "CPU s an epoch",
+        "FSD there",
+        "CPU s per epoch",
+        "numbers behind a sample",
     ]
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
     for name, contender in results["contenders"].items():
@@ -234,12 +263,15 @@ def table(results: dict) -> str:
         best, last = min(points, key=lambda point: point["fcd"]), points[-1]
         cells = [f"{point['cpu_seconds']:.0f} s" if point else "not reached" for point in reached]
         summary = f"{best['fcd']:.2f} ± {best['fcd_se']:.2f} ({best['cpu_seconds']:.0f} s)"
+        other = f"{best['fsd']:.0f} ± {best['fsd_se']:.0f}" if "fsd" in best else "not run"
         lines.append(
             [
                 CONTENDERS[name][0],
                 *cells,
                 summary,
+                other,
                 f"{last['train_cpu_seconds'] / last['epoch']:.0f}",
+                f"{last['parameters']:,}",
             ]
         )
     below = "± is the standard error over draws of the samples."
@@ -283,6 +315,7 @@ def main(
     contender: Annotated[
         list[str] | None, typer.Option(help="Only this one; may be repeated.")
     ] = None,
+    data: Annotated[str, typer.Option(help="mnist or fashion-mnist.")] = "mnist",
     epochs: Annotated[
         str, typer.Option(help="After which epochs to take a snapshot.")
     ] = "1,2,3,5,7,10",
@@ -295,15 +328,20 @@ def main(
     work: Annotated[Path, typer.Option(help="Folder for runs and samples.")] = Path("runs/quality"),
     environment: Annotated[Path, typer.Option(help="pythae's environment, made if missing.")] = ROOT
     / ".venv-pythae",
+    seed: Annotated[int, typer.Option(help="Of the weights, batches and samples.")] = 0,
     out: Annotated[
-        Path, typer.Option(help="The results; contenders that are in it are not run again.")
-    ] = RESULTS,
+        Path | None,
+        typer.Option(
+            help="The results; contenders that are in it are not run again.",
+            show_default="benchmarks/results/quality-DATA.json",
+        ),
+    ] = None,
     picture: Annotated[Path | None, typer.Option(help="Also write the figure there.")] = None,
 ) -> None:
-    """How many seconds of training until the FCD on MNIST is this good? GLF, two-stage VAE, and
-    pythae.
-    """
+    """How many seconds of training until the FCD is this good? GLF, two-stage VAE, and pythae."""
     names = contender or list(CONTENDERS)
+    if data not in ("mnist", "fashion-mnist"):
+        raise typer.BadParameter(f"data is mnist or fashion-mnist; got {data}")
     try:
         wanted = tuple(int(epoch) for epoch in epochs.split(","))
     except ValueError as error:
@@ -314,8 +352,16 @@ def main(
     }.items():
         if unknown:
             raise typer.BadParameter(f"{what}; got {', '.join(map(str, unknown))}")
-    protocol = Protocol(epochs=wanted, budget=budget, limit=limit, samples=samples, threads=threads)
-    results = run(names, protocol, work, environment, out)
+    protocol = Protocol(
+        recipe=f"glf-small-{data}",
+        epochs=wanted,
+        budget=budget,
+        limit=limit,
+        samples=samples,
+        threads=threads,
+        seed=seed,
+    )
+    results = run(names, protocol, work, environment, out or results_of(data, seed))
     typer.echo(table(results))
     if picture:
         figure(results, picture)

@@ -18,7 +18,7 @@ from glf_minimal.data import ImageDataset
 from glf_minimal.evaluation import Protocol as DrawingProtocol
 from glf_minimal.evaluation import generate
 from glf_minimal.files import load_weights, read_csv, read_tensors
-from glf_minimal.models import LatentModel
+from glf_minimal.models import GLF, LatentModel
 from glf_minimal.recipes.build import build_model
 from glf_minimal.recipes.catalogue import get_recipe
 from glf_minimal.training.folder import HISTORY, SNAPSHOTS
@@ -30,8 +30,9 @@ def make_points(system: str, folder: Path, protocol: Protocol) -> None:
     """Train, then take one snapshot after the other and draw from it. What was made before is not
     made again.
 
-    Where a model has a second stage, this is its sampler: it is trained for each snapshot anew, as
-    many epochs as the snapshot has seen, which are the equal shares of the recipe.
+    Where a model has a second stage, this is its sampler: it is trained for each snapshot anew. The
+    second VAE gets as many epochs as the snapshot has seen, which are the equal shares of its
+    recipe; a polished flow gets as many as pythae's flow.
     """
     data = protocol.data()
     recipe = get_recipe(protocol.recipe.replace("glf", system, 1))
@@ -58,10 +59,10 @@ def make_points(system: str, folder: Path, protocol: Protocol) -> None:
         if second:
             snapshot.stages = tuple(second)
             with sampler:
-                fit(snapshot, data, train_config(protocol, epoch))
+                fit(snapshot, data, sampler_config(snapshot, protocol, epoch))
         with draw, torch.no_grad():
             images = torch.cat(list(generate(snapshot, drawing(protocol))))
-        write_point(folder, epoch, train, sampler, draw, images)
+        write_point(folder, epoch, train, sampler, draw, images, sampling_parameters(snapshot))
     if spent:
         raise BudgetSpent
 
@@ -77,6 +78,22 @@ def train_config(protocol: Protocol, epochs: int, **settings) -> TrainConfig:
         seed=protocol.seed,
         progress=False,
         **settings,
+    )
+
+
+def sampler_config(model: LatentModel, protocol: Protocol, epoch: int) -> TrainConfig:
+    """How the second stage of a snapshot trains."""
+    if isinstance(model, GLF):  # polished
+        return train_config(protocol, protocol.sampler_epochs, schedule="cosine")
+    return train_config(protocol, epoch)
+
+
+def sampling_parameters(model: LatentModel) -> int:
+    """How many numbers a sample depends on: all of the model but its encoder."""
+    return sum(
+        tensor.numel()
+        for name, tensor in model.state_dict().items()
+        if not name.startswith("encoder.") and tensor.is_floating_point()
     )
 
 
@@ -122,6 +139,7 @@ def train_within_budget(
 
 OURS = {
     "glf": lambda folder, protocol: make_points("glf", folder, protocol),
+    "glf-polished": lambda folder, protocol: make_points("glf-polished", folder, protocol),
     "two-stage-vae": lambda folder, protocol: make_points("two-stage-vae", folder, protocol),
 }
 

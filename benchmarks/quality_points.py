@@ -64,6 +64,11 @@ class Protocol:
         object.__setattr__(self, "batch_size", train["batch_size"])
 
     @property
+    def data_name(self) -> str:
+        """The data set of the recipe."""
+        return self.settings()["data"]["name"]
+
+    @property
     def digest(self) -> str:
         """Keeps the files of different protocols apart."""
         return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:8]
@@ -74,7 +79,7 @@ class Protocol:
 
     def data(self) -> ImageDataset:
         """The training images."""
-        data = load_dataset(self.settings()["data"]["name"], "train")
+        data = load_dataset(self.data_name, "train")
         return ImageDataset(data.pixels[: self.limit], name=data.name)
 
 
@@ -106,8 +111,12 @@ def write_point(
     sampler: Stopwatch,
     draw: Stopwatch,
     images: torch.Tensor,
+    parameters: int,
 ) -> None:
-    """Keep images (N, C, H, W) in [0, 1], as bytes, and what it took to get at them."""
+    """Keep images (N, C, H, W) in [0, 1], as bytes, and what it took to get at them.
+
+    ``parameters`` are those that a sample depends on, of the decoder and of the sampler.
+    """
     pixels = (images.float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
     path = point_path(folder, epoch)
     with atomic(path.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
@@ -117,7 +126,7 @@ def write_point(
         for name, watch in {"train": train, "sampler": sampler, "draw": draw}.items()
         for unit in ("seconds", "cpu_seconds")
     }
-    write_json(path, {"epoch": epoch} | times)
+    write_json(path, {"epoch": epoch, "parameters": parameters} | times)
 
 
 def contender_main(

@@ -110,7 +110,8 @@ def make_points(
                 sampler = fit_sampler(copy.deepcopy(model), images, protocol, folder)
             with draw, torch.no_grad():
                 drawn = sampler.sample(num_samples=protocol.samples, batch_size=DRAWN_AT_A_TIME)
-        write_point(folder, epoch, train, sampler_watch, draw, drawn)
+        parameters = sampling_parameters(model, sampler)
+        write_point(folder, epoch, train, sampler_watch, draw, drawn, parameters)
 
     callback = Snapshots(take, protocol.epochs)
     pipeline = TrainingPipeline(model=model, training_config=trainer(protocol, folder))
@@ -164,6 +165,21 @@ def mixture_sampler(
     sampler = GaussianMixtureSampler(model)
     sampler.fit(images)
     return sampler
+
+
+def sampling_parameters(model: BaseAE, sampler: BaseSampler) -> int:
+    """How many numbers a sample depends on: those of the decoder, and of the flow or mixture."""
+    if isinstance(sampler, GaussianMixtureSampler):
+        mixture = sampler.gmm
+        fitted = mixture.weights_.size + mixture.means_.size + mixture.covariances_.size
+    else:
+        fitted = _floats(sampler.maf_model)
+    return _floats(model.decoder) + fitted
+
+
+def _floats(module: torch.nn.Module) -> int:
+    tensors = module.state_dict().values()
+    return sum(tensor.numel() for tensor in tensors if tensor.is_floating_point())
 
 
 PYTHAE = {

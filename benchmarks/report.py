@@ -58,6 +58,7 @@ def write(results: Path = RESULTS, out: Path = OUT) -> list[Path]:
     for path in sorted(results.glob("*.json")):
         paths.append(out / f"{path.stem}.md")
         kind = path.stem.removesuffix("-cuda")
+        kind = "quality" if kind.startswith("quality-") else kind
         paths[-1].write_text(
             own[kind](json.loads(path.read_text())) if kind in own else table(path)
         )

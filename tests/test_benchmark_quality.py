@@ -18,7 +18,7 @@ def points(*pairs):
     """Points of (CPU seconds, FCD), an epoch each."""
     return [
         {"epoch": i, "cpu_seconds": seconds, "train_cpu_seconds": seconds, "seconds": 2 * seconds}
-        | {"fcd": fcd, "fcd_se": 0.01}
+        | {"fcd": fcd, "fcd_se": 0.01, "parameters": 1234}
         for i, (seconds, fcd) in enumerate(pairs, 1)
     ]
 
@@ -58,7 +58,8 @@ def test_answers_and_table_say_what_was_not_reached(results):
     assert len({line.count("|") for line in lines}) == 1
     assert (
         lines[2]
-        == "| GLF | 10 s | 20 s | 20 s | not reached | not reached | 2.50 ± 0.01 (20 s) | 10 |"
+        == "| GLF | 10 s | 20 s | 20 s | not reached | not reached | 2.50 ± 0.01 (20 s) | not run "
+        "| 10 | 1,234 |"
     )
     assert lines[3].count("not reached") == len(quality.THRESHOLDS)
 
@@ -79,7 +80,7 @@ def test_the_scorer_tells_real_images_from_others(data_root):
 
 def test_our_points_are_made_once(digits_5k, tmp_path):
     protocol = Protocol(epochs=(1, 2), samples=8)
-    for system in ("glf", "two-stage-vae"):
+    for system in ("glf", "glf-polished", "two-stage-vae"):
         folder = tmp_path / system
         quality_ours.make_points(system, folder, protocol)
         first, second = (quality_points.point_path(folder, epoch) for epoch in (1, 2))
@@ -92,7 +93,7 @@ def test_our_points_are_made_once(digits_5k, tmp_path):
         assert second.with_suffix(".npz").read_bytes() == kept
         point = json.loads(second.read_text())
         assert point["train_cpu_seconds"] > json.loads(first.read_text())["train_cpu_seconds"] > 0
-        assert (point["sampler_cpu_seconds"] > 0) == (system == "two-stage-vae")
+        assert (point["sampler_cpu_seconds"] > 0) == (system != "glf")
 
 
 def test_a_spent_budget_stops_a_contender(digits_5k, tmp_path):
@@ -108,17 +109,20 @@ def test_contenders_that_have_results_are_not_run_again(digits_5k, tmp_path, mon
         made.append(name)
         folder.mkdir(parents=True)
         images = torch.zeros(4, 1, 28, 28)
-        write_point(folder, 1, Stopwatch(2.0, 1.0), Stopwatch(4.0, 3.0), Stopwatch(), images)
+        write_point(folder, 1, Stopwatch(2.0, 1.0), Stopwatch(4.0, 3.0), Stopwatch(), images, 5)
         write_json(folder / quality.DONE, {"stopped": "after the last epoch"})
 
     class Scorer:
-        sha256 = "of a stub"
+        def __init__(self, data, judge):
+            assert data == "mnist"
+            self.facts = {"reference": "test, all images"}
 
         def __call__(self, pixels):
             return {"fcd": 4.0, "fcd_se": 0.1}
 
     monkeypatch.setattr(quality, "make", make)
     monkeypatch.setattr(quality, "Scorer", Scorer)
+    monkeypatch.setattr(quality, "squeezenet", lambda: None)
     monkeypatch.setattr(quality, "load_dataset", lambda *_: digits_5k)
     protocol, out = Protocol(samples=4), tmp_path / "results" / "quality.json"
     arguments = protocol, tmp_path / "work", tmp_path / "environment", out

@@ -68,8 +68,9 @@ def test_the_penalty_of_an_auto_encoder(auto_encoder, x):
 
 def test_the_second_stage_of_flowae(auto_encoder, x):
     model = FlowAE(*auto_encoder, two_sided_flow(DIM, 8)).eval()
+    z = model.codes(x)
     nll = -model.flow.log_prob(model.encode(x)).mean().item()
-    assert {name: value.item() for name, value in model.flow_losses(x).items()} == pytest.approx(
+    assert {name: value.item() for name, value in model.flow_losses(z).items()} == pytest.approx(
         {"loss": nll, "nll": nll}, rel=1e-6
     )
 
@@ -107,7 +108,7 @@ def test_what_critic_and_generator_minimize(auto_encoder, x, gan):
     critic = mlp(DIM, (8,), 1)
     model = AdvAE(*auto_encoder, DIM, LatentGenerator(DIM, (8,)), critic, gan=gan)
     torch.manual_seed(2)
-    terms = model.generator_losses(x)
+    terms = model.generator_losses(model.codes(x))
     torch.manual_seed(2)
     scores = critic(model.prior(torch.randn(N, DIM)))
     expected = F.softplus(-scores).mean() if gan == "non-saturating" else -scores.mean()
@@ -116,7 +117,7 @@ def test_what_critic_and_generator_minimize(auto_encoder, x, gan):
         terms["loss"].item() == terms["fooling"].item() == pytest.approx(expected.item(), rel=1e-6)
     )
     names = {"loss", "real", "fake"} | ({"penalty"} if gan == "wgan-gp" else set())
-    assert set(model.critic_losses(x)) == names
+    assert set(model.critic_losses(model.codes(x))) == names
 
 
 def test_glann_finds_the_latents_of_new_images(auto_encoder, x):
@@ -209,7 +210,7 @@ def test_nearest_of_the_generated_latents(auto_encoder, x):
 def test_losses_stay_on_the_device_of_the_images(auto_encoder, x):
     """On the "meta" device, which knows shapes only, a tensor made elsewhere would be refused."""
     model = AdvAE(*auto_encoder, DIM, LatentGenerator(DIM, (8,)), mlp(DIM, (8,), 1)).to("meta")
-    assert model.critic_losses(x.to("meta"))["penalty"].device.type == "meta"
+    assert model.critic_losses(model.codes(x.to("meta")))["penalty"].device.type == "meta"
 
 
 def test_the_mmd_in_half_precision_is_that_of_single_precision():

@@ -50,6 +50,7 @@ LEARNED_VARIANCE = {"reconstruction": adam(10.0)}
 GAN = adam(betas=(0.5, 0.9))
 CRITIC = adam(betas=(0.5, 0.999))
 BY_INDEX = ("images", "index")
+CODES = ("codes",)
 # What ``describe`` says of each: (stages, what is its own).
 DEFAULTS = {
     GLF: (
@@ -64,14 +65,14 @@ DEFAULTS = {
     FlowAE: (
         {
             "auto-encoder": FIRST_HALF,
-            "flow": {"share": 0.5, "0": update("flow_losses", flow=adam())},
+            "flow": {"share": 0.5, "0": update("flow_losses", inputs=CODES, flow=adam())},
         },
         {"stop_gradient": True},
     ),
     TwoStageVAE: (
         {
             "first": {"share": 0.5, "0": update("losses", **AUTO_ENCODER, **LEARNED_VARIANCE)},
-            "second": {"share": 0.5, "0": update("second_losses", second=adam())},
+            "second": {"share": 0.5, "0": update("second_losses", inputs=CODES, second=adam())},
         },
         {"reconstruction": "GaussianLikelihood"},
     ),
@@ -80,8 +81,8 @@ DEFAULTS = {
             "auto-encoder": FIRST_HALF,
             "gan": {
                 "share": 0.5,
-                "0": update("critic_losses", repeats=5, critic=GAN),
-                "1": update("generator_losses", prior=GAN),
+                "0": update("critic_losses", repeats=5, inputs=CODES, critic=GAN),
+                "1": update("generator_losses", inputs=CODES, prior=GAN),
             },
         },
         {"gan": "wgan-gp", "penalty_weight": 10.0},

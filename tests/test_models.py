@@ -54,9 +54,12 @@ def make(system, seed=0):
     return build_model(json.loads(json.dumps(recipe_of(system).settings())), SHAPE, seed)
 
 
-def arguments(update, digits, n=16):
+def arguments(model, update, digits, n=16):
     index = torch.arange(n)
     batch = {"images": digits.batch(index), "index": index, "labels": digits.labels[index]}
+    if "codes" in update.inputs:
+        with torch.no_grad():
+            batch["codes"] = model.codes(batch["images"])
     return [batch[name] for name in update.inputs]
 
 
@@ -92,7 +95,7 @@ def test_each_loss_reaches_exactly_its_parts(system, digits):
     """
     model = make(system).train()
     for update in updates(model):
-        loss = getattr(model, update.losses)(*arguments(update, digits))["loss"]
+        loss = getattr(model, update.losses)(*arguments(model, update, digits))["loss"]
         for part in update.parts:
             named = dict(getattr(model, part).named_parameters())
             gradients = torch.autograd.grad(
@@ -116,7 +119,9 @@ def test_losses_in_half_precision(system, digits):
         for enabled in (False, True):
             torch.manual_seed(0)
             with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-                values.append(getattr(model, update.losses)(*arguments(update, digits))["loss"])
+                values.append(
+                    getattr(model, update.losses)(*arguments(model, update, digits))["loss"]
+                )
         parameters = [p for part in update.parts for p in getattr(model, part).parameters()]
         gradients = torch.autograd.grad(values[1], parameters, allow_unused=True)
         assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
@@ -146,7 +151,7 @@ STOPPED = [
 def test_losses_stop_where_they_should(system, losses, term, untouched, digits):
     model = make(system).train()
     update = next(update for update in updates(model) if update.losses == losses)
-    value = getattr(model, losses)(*arguments(update, digits))[term]
+    value = getattr(model, losses)(*arguments(model, update, digits))[term]
     for part in untouched:
         gradients = torch.autograd.grad(
             value, list(getattr(model, part).parameters()), allow_unused=True, retain_graph=True
@@ -168,9 +173,9 @@ def test_training_moves_exactly_the_parts_of_the_stage(system, digits):
         for name, tensor in after.items():
             moved = not torch.equal(tensor, first[-1][name])
             if name.split(".")[0] not in parts:
-                assert not moved or (model.fits_latents and name.startswith("prior.")), (
-                    f"{name} moved in stage {index}"
-                )
+                assert not moved or (
+                    model.fits_latents and name.startswith(("prior.", "noise."))
+                ), f"{name} moved in stage {index}"
         for part in parts:
             for name, parameter in getattr(model, part).named_parameters():
                 # A constant added to the scores of a WGAN's critic cancels, so its last bias rests.
@@ -213,7 +218,7 @@ def test_the_loss_is_the_sum_of_its_terms(system, digits):
     model.beta = 3.0
     for losses, coefficients in SUMS[system].items():
         update = next(u for u in updates(model) if u.losses == losses)
-        terms = getattr(model, losses)(*arguments(update, digits))
+        terms = getattr(model, losses)(*arguments(model, update, digits))
         total = sum(c * terms[name] for name, c in coefficients.items())
         assert terms["loss"].item() == pytest.approx(total.item(), rel=1e-5)
         assert all(term.ndim == 0 and term.isfinite() for term in terms.values())

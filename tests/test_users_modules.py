@@ -329,7 +329,7 @@ def test_inference_mode_around_it():
         fit(model, x.clone(), ONE_EPOCH)
         fit(glann, x, quick(2, batch_size=16))
         assert glann.reconstruct(x[:3].clone()).shape == (3, 1, 8, 8)
-        advae.critic_losses(x.clone())
+        advae.critic_losses(advae.codes(x.clone()))
         built_inside = GLF(**parts())
         with pytest.raises(ValueError, match=r"built inside torch\.inference_mode"):
             fit(built_inside, x, ONE_EPOCH)

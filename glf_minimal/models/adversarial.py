@@ -102,8 +102,8 @@ class AdvAE(LatentModel):
             Stage(
                 "gan",
                 (
-                    Update({"critic": gan_adam}, "critic_losses", critic_steps),
-                    Update({"prior": gan_adam}, "generator_losses"),
+                    Update({"critic": gan_adam}, "critic_losses", critic_steps, ("codes",)),
+                    Update({"prior": gan_adam}, "generator_losses", inputs=("codes",)),
                 ),
                 1 - share,
             ),
@@ -112,15 +112,15 @@ class AdvAE(LatentModel):
     def describe(self) -> dict:
         return super().describe() | {"gan": self.gan, "penalty_weight": self.penalty_weight}
 
-    def critic_losses(self, x: Tensor) -> dict[str, Tensor]:
-        """The critic's loss and its terms for a batch of images and as many generated latents."""
+    def critic_losses(self, z: Tensor) -> dict[str, Tensor]:
+        """The critic's loss and its terms for latents (N, D) and as many generated ones."""
         with torch.no_grad():
-            real, fake = self.encode(x), self.prior.sample(len(x))
-        return critic_losses(self.critic, real, fake, self.gan, self.penalty_weight)
+            fake = self.prior.sample(len(z))
+        return critic_losses(self.critic, z, fake, self.gan, self.penalty_weight)
 
-    def generator_losses(self, x: Tensor) -> dict[str, Tensor]:
-        """{"loss", "fooling"}: how well as many generated latents as images fool the critic."""
-        fooling = fooling_loss(self.critic, self.prior.sample(len(x)), self.gan)
+    def generator_losses(self, z: Tensor) -> dict[str, Tensor]:
+        """{"loss", "fooling"}: how well as many generated latents as real ones fool the critic."""
+        fooling = fooling_loss(self.critic, self.prior.sample(len(z)), self.gan)
         return {"loss": fooling, "fooling": fooling}
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from glf_minimal.errors import DivergenceError
-from glf_minimal.flows import LOG_2PI, draw_noise
+from glf_minimal.flows import LOG_2PI, Flow, draw_noise
 from glf_minimal.networks import at_least_float32, mlp, run_in_its_dtype
 
 
@@ -84,6 +84,33 @@ class GaussianMixture(nn.Module):
         which = which.to(weights.device)
         noise = draw_noise(n, means.shape[1], means, temperature, generator)
         return means[which] + (roots[which] @ noise[:, :, None])[:, :, 0]
+
+
+class FlowOnNoise(nn.Module):
+    """A flow whose noise has another distribution than N(0, I).
+
+        log p(z) = log p_noise(f(z)) + log |det df/dz|
+
+    Args:
+        flow: f, latents -> noise.
+        noise: of vectors as long as the latents, with ``log_prob`` and ``sample``.
+    """
+
+    def __init__(self, flow: Flow, noise: nn.Module):
+        super().__init__()
+        self.flow = flow
+        self.noise = noise
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log-density of latents (N, D) -> (N,), in nats."""
+        eps, log_det = self.flow(z)
+        return self.noise.log_prob(eps) + log_det
+
+    def sample(
+        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw n latents (n, D): z = f^-1(eps); the temperature is that of the noise."""
+        return self.flow.inverse(self.noise.sample(n, temperature, generator))[0]
 
 
 class LatentGenerator(nn.Module):

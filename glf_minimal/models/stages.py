@@ -44,7 +44,9 @@ class Update:
         losses: name of the model's method that maps a batch to {"loss": ..., further terms}.
         repeats: how many times in a row, on the same batch (a critic's extra steps).
         inputs: what of a batch that method is given: "images" (B, C, H, W) in [0, 1], "index" (B,),
-            the places of the images in the data set, "labels" (B,) or (B, K).
+            the places of the images in the data set, "labels" (B,) or (B, K), "codes" (B, K), the
+            model's ``codes`` of the images: computed once, when the stage begins, as a frozen
+            encoder always gives the same.
     """
 
     parts: dict[str, Adam]

@@ -38,17 +38,8 @@ class FlowAE(GLF):
             Stage(
                 "auto-encoder", (Update(self.auto_encoder_parts(), "auto_encoder_losses"),), share
             ),
-            Stage("flow", (Update({"flow": flow_adam}, "flow_losses"),), 1 - share),
+            self.flow_stage("flow", flow_adam, 1 - share),
         )
-
-    def flow_losses(self, x: Tensor) -> dict[str, Tensor]:
-        """Images -> {"loss", "nll"}: the negative log-likelihood of their latents, in nats per
-        image.
-        """
-        with torch.no_grad():
-            z = self.encode(x)
-        nll = -self.flow.log_prob(z).mean()
-        return {"loss": nll, "nll": nll}
 
 
 class TwoStageVAE(VAE):
@@ -78,13 +69,16 @@ class TwoStageVAE(VAE):
         self.second = VAE(*networks, latent_dim, reconstruction="gaussian")
         self.stages = (
             Stage("first", (Update(self.auto_encoder_parts()),), share),
-            Stage("second", (Update({"second": Adam()}, "second_losses"),), 1 - share),
+            Stage(
+                "second",
+                (Update({"second": Adam()}, "second_losses", inputs=("codes",)),),
+                1 - share,
+            ),
         )
 
-    def second_losses(self, x: Tensor) -> dict[str, Tensor]:
-        """Images -> losses of the second VAE, for latents drawn from the first's posterior."""
-        with torch.no_grad():
-            z = self.draw_latents(x)
+    def second_losses(self, codes: Tensor) -> dict[str, Tensor]:
+        """Losses of the second VAE, for latents drawn from the posteriors of ``codes`` (N, 2D)."""
+        z, _ = self.reparameterize(*codes.chunk(2, dim=1))
         return self.second.losses(z)
 
     def sample_latents(

@@ -55,9 +55,13 @@ class VAE(LatentModel):
         parts = self.auto_encoder_parts() | dict.fromkeys(flows, flow_adam)
         self.stages = (Stage("joint", (Update(parts),)),)
 
+    def codes(self, x: Tensor) -> Tensor:
+        """Images -> (N, 2D): the means of u, then its log-variances."""
+        return self._encoder_output(x, 2)
+
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Images -> mean and log-variance of u, (N, D) each."""
-        return self._encoder_output(x, 2).chunk(2, dim=1)
+        return self.codes(x).chunk(2, dim=1)
 
     def encode(self, x: Tensor) -> Tensor:
         """Images -> the latent of the posterior's mean (N, D), without noise."""

@@ -144,8 +144,8 @@ def export_run(
     model, config = load_run(run)
     if not isinstance(getattr(model, "prior", None), Flow):
         raise RunError(
-            f"{run} holds the model {type(model).__name__}, whose latents come from no flow; "
-            "give a GLF's run"
+            f"{run} holds the model {type(model).__name__}, whose latents come from no flow on "
+            "N(0, I); give the run of a GLF without noise_components"
         )
     rounded = for_export(model)
     if not all(parameter.isfinite().all() for parameter in rounded.parameters()):

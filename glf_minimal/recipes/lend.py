@@ -16,8 +16,8 @@ from glf_minimal.files import locked_folder, make_folder
 from glf_minimal.history import History, total_times
 from glf_minimal.models.base import LatentModel
 from glf_minimal.recipes.recipe import GROUPS
+from glf_minimal.training.batches import fit_latents
 from glf_minimal.training.folder import WEIGHTS, Run, claim_folder
-from glf_minimal.training.loop import fit_latents
 
 if TYPE_CHECKING:
     from glf_minimal.recipes.run import FinishedRun

@@ -18,6 +18,7 @@ from glf_minimal.history import History
 from glf_minimal.models.base import LatentModel, Trainable, image_dtype, unwrapped
 from glf_minimal.models.stages import Stage
 from glf_minimal.provenance import git_commit, hardware, versions
+from glf_minimal.training.batches import batch_of, codes_of, fit_latents
 from glf_minimal.training.checks import check_batch_norm, check_weights, watch_inverse
 from glf_minimal.training.fingerprint import fingerprint
 from glf_minimal.training.folder import (
@@ -118,7 +119,7 @@ def fit(
             if data.origin and team.rank == 0:  # so that nobody trains on pictures unknowingly
                 print(f"training on {data.origin}", file=sys.stderr)
             ends = torch.tensor([0, len(data) - 1], device=device)
-            _try_out(model, _batch(data, ends, image_dtype(model)), writes=out is not None)
+            _try_out(model, data, ends, writes=out is not None)
             facts = describe(model, settings or {}, data, config, device, team.size)
             if source:
                 facts["start"] = source
@@ -150,23 +151,19 @@ def _train(
         return _Loop(run, data, config, device, team).run_stages()
 
 
-def _batch(data: ImageDataset, index: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
-    """What an update can ask for, by name."""
-    batch = {"images": data.batch(index).to(dtype), "index": index}
-    return batch if data.labels is None else batch | {"labels": data.labels[index]}
-
-
-def _try_out(model: Trainable, batch: dict[str, Tensor], writes: bool) -> None:
+def _try_out(model: Trainable, data: ImageDataset, index: Tensor, writes: bool) -> None:
     """Run every loss, and see that the decoder gives pixels, so that misfits show before a file is
     written.
 
     The files have samples in them, so a model that ``writes`` must be able to draw some.
     """
-    for update in {
-        update.losses: update for stage in model.stages for update in stage.updates
-    }.values():
+    dtype = image_dtype(model)
+    batch = batch_of(data, index, dtype)
+    tried = {update.losses: (stage, update) for stage in model.stages for update in stage.updates}
+    for stage, update in tried.values():
+        codes = codes_of(model, stage, data, index)
         try:
-            losses_of(model, update, batch)
+            losses_of(model, update, batch_of(data, index, dtype, codes))
         except RuntimeError as error:
             if isinstance(error, GLFError | NotImplementedError | torch.OutOfMemoryError):
                 raise
@@ -213,21 +210,6 @@ def describe(
     }
 
 
-@torch.no_grad()
-def fit_latents(model: Trainable, data: ImageDataset) -> None:
-    """Fit what no gradient teaches a model, such as a mixture, to the latents of all images.
-
-    Leaves a model as it is that has nothing of the kind; any other is in eval mode afterwards.
-    """
-    if not (isinstance(model, LatentModel) and model.fits_latents):
-        return
-    model.eval()
-    dtype = image_dtype(model)
-    batches = torch.arange(len(data)).split(1000)
-    latents = [model.encode(data.batch(batch).to(dtype)) for batch in batches]
-    model.fit_latents(torch.cat(latents))
-
-
 class _Loop:
     """The loop itself: stages, epochs, steps."""
 
@@ -248,6 +230,7 @@ class _Loop:
         self.steps = len(data) // self.batch_size  # an epoch
         self.bf16 = uses_bf16(config.precision, device)
         self.dtype = image_dtype(run.model)
+        self.codes: Tensor | None = None  # of all images, in a stage that works on them
 
     def run_stages(self) -> History:
         """All stages, from where the run's folder says that the training stands."""
@@ -265,6 +248,7 @@ class _Loop:
             run.say_that_it_was_finished()
             return run.history
         first = 0
+        every_image = torch.arange(len(self.data), device=self.device)
         hidden = not self.config.progress or self.team.rank > 0
         with tqdm(
             total=run.epochs * steps, initial=run.epoch * steps, unit="step", disable=hidden
@@ -272,6 +256,7 @@ class _Loop:
             for stage, length in zip(stages, stage_lengths(stages, run.epochs), strict=True):
                 if run.epoch < first + length:
                     steppers = self._steppers(stage)
+                    self.codes = codes_of(self.model, stage, self.data, every_image)
                     if run.epoch > first:  # the checkpoint is from within this stage
                         for index, stepper in enumerate(steppers):
                             stepper.load(optimizers, f"{index}/")
@@ -335,7 +320,8 @@ class _Loop:
         for step in range(self.steps):
             lr = config.lr * config.lr_factor(done, (done + step / self.steps) / length)
             index = self.team.share(order[step * self.batch_size : (step + 1) * self.batch_size])
-            batch = _batch(self.data, index, self.dtype)
+            codes = None if self.codes is None else self.codes[index]
+            batch = batch_of(self.data, index, self.dtype, codes)
             terms: dict[str, Tensor] = {}
             for stepper in steppers:
                 terms |= stepper.step(batch, lr, self.bf16, self.team)

@@ -1,0 +1,65 @@
+"""What an update is given of a batch: images, their places and labels, a frozen encoder's codes."""
+
+import torch
+from torch import Tensor
+
+from glf_minimal.data import ImageDataset
+from glf_minimal.models.base import LatentModel, Trainable, image_dtype
+from glf_minimal.models.stages import Stage
+
+ENCODED_AT_ONCE = 1000  # images
+
+
+def batch_of(
+    data: ImageDataset, index: Tensor, dtype: torch.dtype, codes: Tensor | None = None
+) -> dict[str, Tensor]:
+    """What an update can ask for of the images at these places (B,), by name."""
+    batch = {"images": data.batch(index).to(dtype), "index": index}
+    if data.labels is not None:
+        batch["labels"] = data.labels[index]
+    if codes is not None:
+        batch["codes"] = codes
+    return batch
+
+
+@torch.no_grad()
+def codes_of(model: Trainable, stage: Stage, data: ImageDataset, index: Tensor) -> Tensor | None:
+    """``model.codes`` of the images at these places, (N, K), or None where the stage needs none.
+
+    They are computed in eval mode, in which the model stays, and in float32 whatever the precision
+    of the training: so does everybody who uses the model later.
+
+    Raises:
+        ValueError: the stage needs codes, and the model has none or the stage trains the encoder
+            that gives them.
+    """
+    if not any("codes" in update.inputs for update in stage.updates):
+        return None
+    if not hasattr(model, "codes"):
+        raise ValueError(
+            f"the stage {stage.name!r} asks for codes, which {type(model).__name__} does not have; "
+            "define codes(images), or let it ask for images"
+        )
+    if any("encoder" in update.parts for update in stage.updates):
+        raise ValueError(
+            f"the stage {stage.name!r} asks for codes and trains the encoder, which changes them; "
+            "let it ask for images"
+        )
+    model.eval()
+    parts = index.to(data.pixels.device).split(ENCODED_AT_ONCE)
+    return torch.cat([model.codes(data.batch(part).to(image_dtype(model))) for part in parts])
+
+
+@torch.no_grad()
+def fit_latents(model: Trainable, data: ImageDataset) -> None:
+    """Fit what no gradient teaches a model, such as a mixture, to the latents of all images.
+
+    Leaves a model as it is that has nothing of the kind; any other is in eval mode afterwards.
+    """
+    if not (isinstance(model, LatentModel) and model.fits_latents):
+        return
+    model.eval()
+    dtype = image_dtype(model)
+    batches = torch.arange(len(data)).split(ENCODED_AT_ONCE)
+    latents = [model.encode(data.batch(batch).to(dtype)) for batch in batches]
+    model.fit_latents(torch.cat(latents))

@@ -1,0 +1,138 @@
+"""Stages that train on what a frozen encoder makes of the images, encoded once."""
+
+import pytest
+import torch
+from torch import nn
+
+from glf_minimal import GLF, TrainConfig, conv_decoder, conv_encoder, fit, two_sided_flow
+from glf_minimal.data import ImageDataset
+from glf_minimal.files import read_csv
+from glf_minimal.models import VAE, Adam, FlowAE, Stage, Update
+from glf_minimal.training.folder import HISTORY
+
+SHAPE, DIM, N = (1, 8, 8), 3, 48
+
+
+class Counting(nn.Module):
+    """An encoder that knows how many images it was given each time in eval mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = nn.Sequential(nn.Flatten(), nn.Linear(64, DIM))
+        self.given = []
+
+    def forward(self, x):
+        if not self.training:
+            self.given.append(len(x))
+        return self.network(x)
+
+
+def make(model=GLF, **settings):
+    torch.manual_seed(0)
+    decoder = nn.Sequential(nn.Linear(DIM, 64), nn.Sigmoid(), nn.Unflatten(1, SHAPE))
+    return model(Counting(), decoder, two_sided_flow(DIM, 8), **settings)
+
+
+@pytest.fixture
+def images():
+    torch.manual_seed(1)
+    return ImageDataset(torch.rand(N, *SHAPE))
+
+
+def quick(epochs, **settings):
+    settings = {"precision": "float32", "device": "cpu", "progress": False} | settings
+    return TrainConfig(epochs=epochs, batch_size=16, **settings)
+
+
+def test_images_are_encoded_once_a_stage(images):
+    model = make(FlowAE)
+    fit(model, images, quick(6))
+    assert model.encoder.given.count(N) == 1
+    # Besides, a batch an epoch shows how exact the flow's inverse is.
+    assert model.encoder.given.count(16) == 6
+
+
+def test_a_polished_glf_is_a_glf_and_then_a_flow_on_its_latents(images):
+    """The first epochs are those of a training without; afterwards only the flow moves, and its
+    likelihood of the final latents rises.
+    """
+    plain, polished = make(), make(polish=0.75)
+    before = fit(plain, images, quick(5))
+    history = fit(polished, images, quick(20))
+    assert [row["stage"] for row in history] == 5 * ["joint"] + 15 * ["polish"]
+    assert history[4]["loss"] == before[4]["loss"]
+    for name in ("encoder", "decoder"):
+        for mine, other in zip(
+            getattr(polished, name).parameters(), getattr(plain, name).parameters(), strict=True
+        ):
+            assert torch.equal(mine, other)
+    with torch.no_grad():
+        nll = [
+            -model.flow.log_prob(model.encode(images.batch(slice(None)))).mean()
+            for model in (plain, polished)
+        ]
+    assert nll[1] < nll[0] - 0.1
+
+
+def test_a_stopped_polish_goes_on_exactly(images, tmp_path, monkeypatch):
+    whole = make(polish=0.5)
+    fit(whole, images, quick(8))
+    stopped = make(polish=0.5)
+    step, left = GLF.flow_losses, [2 + 2 * 3]  # the second epoch of the polish
+
+    def stop(self, z):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return step(self, z)
+
+    monkeypatch.setattr(GLF, "flow_losses", stop)
+    with pytest.raises(KeyboardInterrupt):
+        fit(stopped, images, quick(8, checkpoint_seconds=0), tmp_path)
+    assert 4 < len(read_csv(tmp_path / HISTORY)) < 8
+    monkeypatch.setattr(GLF, "flow_losses", step)
+    resumed = make(polish=0.5)
+    fit(resumed, images, quick(8, checkpoint_seconds=0), tmp_path)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_codes_hold_all_that_a_posterior_is_made_of():
+    torch.manual_seed(0)
+    model = VAE(conv_encoder(SHAPE, 2 * DIM, 8, 16), conv_decoder(SHAPE, DIM, 8, 16), DIM).eval()
+    x = torch.rand(4, *SHAPE)
+    mean, log_var = model.posterior(x)
+    assert torch.equal(model.codes(x), torch.cat([mean, log_var], dim=1))
+    assert torch.equal(model.encode(x), mean)
+
+
+def test_what_cannot_be_encoded_once(images):
+    with pytest.raises(ValueError, match=r"polish: expected a part .* in \[0, 1\), got 1"):
+        make(polish=1)
+    model = make()
+    update = Update({"encoder": Adam(), "flow": Adam()}, "flow_losses", inputs=("codes",))
+    model.stages = (Stage("moving", (update,)),)
+    with pytest.raises(ValueError, match="'moving' asks for codes and trains the encoder"):
+        fit(model, images, quick(1))
+
+
+def test_a_mixture_takes_the_place_of_the_normal_noise(images):
+    """It is fitted to the noise of the training images; the density of a latent follows from it by
+    the change of variables.
+    """
+    model = make(noise_components=2)
+    fit(model, images, quick(3))
+    with torch.no_grad():
+        z = model.encode(images.batch(slice(None)))
+        eps, log_det = model.flow(z)
+        expected = model.noise.log_prob(eps) + log_det
+        assert torch.equal(model.prior.log_prob(z), expected)
+        assert not torch.allclose(expected, model.flow.log_prob(z), atol=1e-3)
+        assert expected.mean() > model.flow.log_prob(z).mean()
+        mean = (model.noise.weights[:, None] * model.noise.means).sum(0)
+        assert torch.allclose(mean, eps.mean(0), atol=1e-3)
+        drawn = model.flow(model.sample_latents(20_000, generator=torch.Generator()))[0]
+        assert torch.allclose(drawn.mean(0), eps.mean(0), atol=0.05)
+        assert torch.allclose(drawn.T.cov(), eps.T.cov(correction=0), atol=0.1)
+    assert model.describe()["noise_components"] == 2
+    assert "noise_components" not in make().describe()
