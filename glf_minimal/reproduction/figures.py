@@ -7,12 +7,11 @@ from textwrap import fill
 import torch
 
 from glf_minimal.plotting import COLOURS, latent_map, panels, training_curves, use_style
-from glf_minimal.reproduction import plan
+from glf_minimal.reproduction import front, plan
 from glf_minimal.reproduction.cells import Experiment
 from glf_minimal.reproduction.diagrams import model_diagram
 from glf_minimal.reproduction.extras import read_latent_maps
-from glf_minimal.reproduction.front import samples_of_glf
-from glf_minimal.reproduction.recorded import first_samples, nearest_distances, read_rows
+from glf_minimal.reproduction.recorded import nearest_distances, read_rows
 from glf_minimal.reproduction.small_tables import SMALL_FIGURES
 
 
@@ -24,9 +23,12 @@ def samples(results: str | Path, experiment: Experiment, sets: tuple[str, ...]):
 
     pictures = {}
     for data in sets:
-        for row in read_rows(results, experiment, data).values():
-            if path := first_samples(results, data, row):
-                pictures[f"{row.title}, {data}" if len(sets) > 1 else row.title] = imread(path)
+        for name, row in read_rows(results, experiment, data).items():
+            seeds = [record.seed for record in row.records]
+            paths = [experiment.path(results, data, name, seed).png for seed in seeds]
+            drawn = [path for path in paths if path.exists()]
+            if drawn:  # real images and diverged runs have none
+                pictures[f"{row.title}, {data}" if len(sets) > 1 else row.title] = imread(drawn[0])
     if not pictures:
         return _empty(experiment)
     few = len(pictures) <= 6
@@ -280,7 +282,6 @@ FIGURES: dict[str, Callable] = {
         for data in plan.CONVERGENCE.rows
     },
     **SMALL_FIGURES,
-    "samples-of-glf": samples_of_glf,
     "ablations": ablations,
     "figure-1": lambda results: model_diagram(),
     "figure-2": lambda results: samples(results, plan.FIGURE_2, tuple(plan.FIGURE_2.rows)),
@@ -296,6 +297,7 @@ FIGURES: dict[str, Callable] = {
     "same-noise": lambda results: pictures_of_glf(
         results, "same-noise.png", plan.TABLE_1, share=2 / 3
     ),
+    "samples-of-glf": front.samples_of_glf,
     "neighbours": lambda results: pictures_of_glf(
         results, "neighbours.png", plan.TABLE_1, share=2 / 3
     ),
