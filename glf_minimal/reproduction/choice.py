@@ -33,10 +33,8 @@ def choice(results: str | Path) -> Table:
     header = [
         "data set",
         "system",
-        "FCD",
-        "above reconstructions",
-        "FSD",
-        "above reconstructions",
+        "FCD (above reconstructions)",
+        "FSD (above reconstructions)",
         "NLL",
         "seconds",
     ]
@@ -46,18 +44,21 @@ def choice(results: str | Path) -> Table:
 
 def _numbers(row: RecordedRow) -> list[str]:
     if not row:
-        return [row.title, NOT_RUN, *["–"] * 5]
+        return [row.title, NOT_RUN, *["–"] * 3]
     own_latents = not row.row.lender and row.row.name != "glf"
     seconds = f"{row.seconds:.0f}" if row.seconds is not None else "–"
     return [
         row.title,
-        number(row.values("classifier", "fcd")),
-        number(above_reconstructions(row, "classifier", "fcd")),
-        number(row.values("squeezenet", "fsd"), 0),
-        number(above_reconstructions(row, "squeezenet", "fsd"), 0),
+        _distance(row, "classifier", "fcd", 2),
+        _distance(row, "squeezenet", "fsd", 0),
         "–" if own_latents else number(row.values("latents", "nll"), 1),
         f"+ {seconds}" if row.row.lender else seconds,
     ]
+
+
+def _distance(row: RecordedRow, group: str, name: str, digits: int) -> str:
+    above = number(above_reconstructions(row, group, name), digits)
+    return f"{number(row.values(group, name), digits)} ({above})"
 
 
 def stakes(results: str | Path) -> Table:
