@@ -82,7 +82,7 @@ def _save_with_palette(save: Callable, file: object, **arguments) -> None:
 def origin_of_samples(results: str | Path) -> Text:
     """Which run each strip of the picture comes from: a paragraph."""
     runs = [
-        f"{NAMES[data]}: {NETWORKS[row.experiment.name]}, {row.epochs}"
+        f"{NAMES[data]}: {NETWORKS[row.experiment.name]}, {row.training}"
         for data, row in best_runs(results).items()
     ]
     return Text(f"{'; '.join(runs) or NOT_RUN}.\n")

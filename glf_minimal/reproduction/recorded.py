@@ -139,11 +139,18 @@ class RecordedRow:
         )
 
     @property
-    def epochs(self) -> str:
-        """How long its trainings were: "15 epochs", or "15 of 50 epochs" of a reduced run."""
-        done = self.records[0].settings["train"]["epochs"]
-        _, planned = self.reductions.get("train.epochs", (done, done))
-        return f"{done} of {planned} epochs" if done != planned else f"{done} epochs"
+    def training(self) -> str:
+        """How long its trainings were, and what else a reduced run has otherwise: "15 of 50 epochs,
+        networks.width 32, not 64".
+        """
+        less = self.reductions
+        done, planned = less.pop("train.epochs", (self.records[0].settings["train"]["epochs"],) * 2)
+        parts = [f"{done} of {planned} epochs" if done != planned else f"{done} epochs"]
+        parts += [
+            f"{name} {value}" + ("" if full is None else f", not {full}")
+            for name, (value, full) in less.items()
+        ]
+        return ", ".join(parts)
 
     @property
     def extent(self) -> str:
@@ -155,12 +162,7 @@ class RecordedRow:
             return NOT_RUN
         if self.row.real:
             return "–"
-        parts = [self.epochs]
-        parts += [
-            f"{name} {value}" + ("" if full is None else f", not {full}")
-            for name, (value, full) in self.reductions.items()
-            if name != "train.epochs"
-        ]
+        parts = [self.training]
         number, planned_seeds = len(self.records), self.experiment.seeds
         of = f" of {planned_seeds}" if number < planned_seeds else ""
         parts.append(f"{number} seed{'s' if number > 1 else ''}{of}")
