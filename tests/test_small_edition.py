@@ -69,6 +69,19 @@ def test_a_try_that_diverged_is_not_chosen(tried):
     assert chosen_settings(results, "vae-flow-prior", "mnist") == {"model.beta": 100.0}
 
 
+def test_the_stakes_of_a_sweep_are_its_best_and_its_worst_try(tried):
+    tried("glf", [3.0, 1.0, 2.0])
+    tried("vae-flow-prior", ["diverged", 4.0, None])
+    table = stakes(tried("vae", 5 * ["diverged"]))
+    assert table.rows == [
+        ["MNIST", "VAE: β", "5 of 5", "–", "diverged"],
+        ["", "VAE, flow prior: β", "2 of 3", "4.00", "diverged"],
+        ["", "AE + mixture: number of Gaussians", "not run", "–", "–"],
+        ["", "GLF: β", "3 of 3", "1.00", "3.00"],
+    ]
+    assert table.notes == ["CIFAR-10: not run."]
+
+
 def test_a_row_waits_for_its_sweep(tried, tmp_path):
     results = tried("vae-flow-prior", [7.0, None, 3.0])
     (cell,) = make_cells(TABLE_1_SMALL, ["mnist"], ["vae-flow-prior-tuned"], seeds=1)
@@ -128,16 +141,3 @@ def test_the_table_of_sweeps_marks_the_choice_and_says_what_diverged(tried):
         ["beta = 10", "4.00", ""],
         ["beta = 100", "3.00", "chosen"],
     ]
-
-
-def test_the_stakes_of_a_sweep_are_its_best_and_its_worst_try(tried):
-    tried("glf", [3.0, 1.0, 2.0])
-    tried("vae-flow-prior", ["diverged", 4.0, None])
-    table = stakes(tried("vae", 5 * ["diverged"]))
-    assert table.rows == [
-        ["MNIST", "VAE: β", "5 of 5", "–", "diverged"],
-        ["", "VAE, flow prior: β", "2 of 3", "4.00", "diverged"],
-        ["", "AE + mixture: number of Gaussians", "not run", "–", "–"],
-        ["", "GLF: β", "3 of 3", "1.00", "3.00"],
-    ]
-    assert table.notes == ["CIFAR-10: not run."]
