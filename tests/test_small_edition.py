@@ -9,6 +9,7 @@ import pytest
 from glf_minimal.errors import RecipeError
 from glf_minimal.recipes.build import build_model
 from glf_minimal.reproduction.cells import Cell, make_cells
+from glf_minimal.reproduction.choice import stakes
 from glf_minimal.reproduction.filling import has_record, reproduce
 from glf_minimal.reproduction.small_edition import (
     SWEEPS,
@@ -66,6 +67,19 @@ def test_the_settings_with_the_least_distance_are_chosen(tried):
 def test_a_try_that_diverged_is_not_chosen(tried):
     results = tried("vae-flow-prior", ["diverged", 4.0, 3.0])
     assert chosen_settings(results, "vae-flow-prior", "mnist") == {"model.beta": 100.0}
+
+
+def test_the_stakes_of_a_sweep_are_its_best_and_its_worst_try(tried):
+    tried("glf", [3.0, 1.0, 2.0])
+    tried("vae-flow-prior", ["diverged", 4.0, None])
+    table = stakes(tried("vae", 5 * ["diverged"]))
+    assert table.rows == [
+        ["MNIST", "VAE: β", "5 of 5", "–", "diverged"],
+        ["", "VAE, flow prior: β", "2 of 3", "4.00", "diverged"],
+        ["", "AE + mixture: number of Gaussians", "not run", "–", "–"],
+        ["", "GLF: β", "3 of 3", "1.00", "3.00"],
+    ]
+    assert table.notes == ["CIFAR-10: not run."]
 
 
 def test_a_row_waits_for_its_sweep(tried, tmp_path):

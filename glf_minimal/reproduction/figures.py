@@ -7,7 +7,7 @@ from textwrap import fill
 import torch
 
 from glf_minimal.plotting import COLOURS, latent_map, panels, training_curves, use_style
-from glf_minimal.reproduction import plan
+from glf_minimal.reproduction import front, plan
 from glf_minimal.reproduction.cells import Experiment
 from glf_minimal.reproduction.diagrams import model_diagram
 from glf_minimal.reproduction.extras import read_latent_maps
@@ -297,6 +297,7 @@ FIGURES: dict[str, Callable] = {
     "same-noise": lambda results: pictures_of_glf(
         results, "same-noise.png", plan.TABLE_1, share=2 / 3
     ),
+    "samples-of-glf": front.samples_of_glf,
     "neighbours": lambda results: pictures_of_glf(
         results, "neighbours.png", plan.TABLE_1, share=2 / 3
     ),

@@ -139,6 +139,20 @@ class RecordedRow:
         )
 
     @property
+    def training(self) -> str:
+        """How long its trainings were, and what else a reduced run has otherwise: "15 of 50 epochs,
+        networks.width 32, not 64".
+        """
+        less = self.reductions
+        done, planned = less.pop("train.epochs", (self.records[0].settings["train"]["epochs"],) * 2)
+        parts = [f"{done} of {planned} epochs" if done != planned else f"{done} epochs"]
+        parts += [
+            f"{name} {value}" + ("" if full is None else f", not {full}")
+            for name, (value, full) in less.items()
+        ]
+        return ", ".join(parts)
+
+    @property
     def extent(self) -> str:
         """How much was run: "15 epochs, 3 seeds, CPU".
 
@@ -148,13 +162,7 @@ class RecordedRow:
             return NOT_RUN
         if self.row.real:
             return "–"
-        less = self.reductions
-        done, planned = less.pop("train.epochs", (self.records[0].settings["train"]["epochs"],) * 2)
-        parts = [f"{done} of {planned} epochs" if done != planned else f"{done} epochs"]
-        parts += [
-            f"{name} {value}" + ("" if full is None else f", not {full}")
-            for name, (value, full) in less.items()
-        ]
+        parts = [self.training]
         number, planned_seeds = len(self.records), self.experiment.seeds
         of = f" of {planned_seeds}" if number < planned_seeds else ""
         parts.append(f"{number} seed{'s' if number > 1 else ''}{of}")
@@ -257,6 +265,17 @@ def _first_at(level: float, curve: list[dict], what: str) -> float | None:
             share = (before["fcd"] - level) / (before["fcd"] - after["fcd"])
             return before[what] + share * (after[what] - before[what])
     return None
+
+
+def first_samples(results: str | Path, data: str, row: RecordedRow) -> Path | None:
+    """The picture of 64 samples, 8 in a row, that lies beside the first record that has one.
+
+    None where no record has: real images and most diverged trainings draw nothing.
+    """
+    paths = (
+        row.experiment.path(results, data, row.row.name, record.seed).png for record in row.records
+    )
+    return next((path for path in paths if path.exists()), None)
 
 
 def nearest_distances(results: str | Path, data: str) -> dict[str, list[float]]:

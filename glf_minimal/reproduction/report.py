@@ -5,7 +5,7 @@ from pathlib import Path
 
 from glf_minimal.errors import RunError
 from glf_minimal.files import atomic, make_folder, user_path
-from glf_minimal.reproduction import tables
+from glf_minimal.reproduction import choice, front, tables
 from glf_minimal.reproduction.claims import evidence, verdicts
 from glf_minimal.reproduction.figures import FIGURES, draw
 from glf_minimal.reproduction.small_tables import SMALL_TABLES
@@ -14,6 +14,8 @@ from glf_minimal.reproduction.tables import Table, Text
 TABLES: dict[str, Callable[[str | Path], Table | Text]] = {
     "claims": verdicts,
     "claims-evidence": evidence,
+    "samples-of-glf": front.origin_of_samples,
+    **choice.CHOICE_TABLES,
     **tables.TABLES,
     **SMALL_TABLES,
 }
