@@ -1,5 +1,6 @@
 """Tables and figures: what the book shows is what the records say."""
 
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from training_helpers import curve, diverge
 from glf_minimal.evaluation.classifier import classifier_digest
 from glf_minimal.files import read_json, write_csv, write_json
 from glf_minimal.reproduction import FIGURES, TABLES, plan, published, tables, write_report
+from glf_minimal.reproduction.extras import read_latent_maps, silhouette
 
 ROOT = Path(__file__).parent.parent
 GENERATED, RESULTS = ROOT / "book" / "generated", ROOT / "data" / "results"
@@ -376,3 +378,36 @@ def test_figure_5_compares(records):
     )
     titles = [axis.get_title() for axis in FIGURES["figure-5"](results).axes]
     assert titles == ["GLF", "GLF, SqueezeNet's perceptual loss"]
+
+
+def printed_table(page, header):
+    """The cells of each line of a Markdown table that begins with this header."""
+    lines = page.split(header, 1)[1].splitlines()[2:]
+    rows = [line.strip("|").split("|") for line in takewhile(lambda s: s.startswith("|"), lines)]
+    return {name.strip(): [float(cell) for cell in cells] for name, *cells in rows}
+
+
+def test_the_slide_decks_digits_tell_on_which_images_they_were_measured():
+    """The page's numbers follow from the printed digits, and these are those of the table."""
+    page = (ROOT / "book" / "slide_deck.md").read_text()
+    printed = printed_table(page, "| model | total |")
+    last_batch = printed_table(page, "| model | $m$, if training images |")
+    published_rows = zip(printed.values(), published.SLIDE_DECK.values(), strict=True)
+    for (total, recon, second, _), row in published_rows:
+        values = [row[name].value for name in ("total", "recon", "second")]
+        assert [total, recon, second] == pytest.approx(values, abs=6e-4)
+    for name, (total, recon, second, excess) in printed.items():
+        assert total - recon - second == pytest.approx(excess, abs=6e-4)
+        if name not in last_batch:  # adds up to rounding
+            assert abs(total - recon - second) < 1e-4
+            continue
+        for images, mean in zip((60_000, 10_000), last_batch[name], strict=True):
+            over = (total - recon - second) * images / (64 - images % 64)
+            assert over == pytest.approx(mean, abs=0.6)
+
+
+def test_the_page_on_the_slide_deck_quotes_the_silhouettes():
+    maps = read_latent_maps(RESULTS)
+    own, vae = (f"{silhouette(maps[name]):.2f}" for name in ("flowae", "vae"))
+    page = " ".join((ROOT / "book" / "slide_deck.md").read_text().split())
+    assert f"its mean is {own} for the auto-encoder and {vae} for the VAE" in page
