@@ -11,13 +11,14 @@ from glf_minimal.recipes.build import build_model
 from glf_minimal.reproduction.cells import Cell, make_cells
 from glf_minimal.reproduction.filling import has_record, reproduce
 from glf_minimal.reproduction.small_edition import (
+    DENSITIES,
     SWEEPS,
     TABLE_1_SMALL,
     TUNED_ON,
     TUNING,
     sweep_rows,
 )
-from glf_minimal.reproduction.small_tables import sweeps
+from glf_minimal.reproduction.small_tables import densities, sweeps
 from glf_minimal.reproduction.tuning import chosen_settings, tuned_cell
 
 SHAPES = {
@@ -127,3 +128,31 @@ def test_the_table_of_sweeps_marks_the_choice_and_says_what_diverged(tried):
         ["beta = 10", "4.00", ""],
         ["beta = 100", "3.00", "chosen"],
     ]
+
+
+def test_the_flows_on_lent_latents_differ_in_the_flow_alone():
+    """All have as many updates, the same networks and optimizer; what differs is in their names."""
+    for data, rows in DENSITIES.rows.items():
+        by_name = {row.name: row for row in rows}
+        flow = by_name["flow"].settings()
+        for name, own in (
+            ("spline-flow", {"form": "spline", "bins": 8}),
+            ("mixture-noise", {"form": "mixture", "components": 10}),
+        ):
+            row = by_name[name]
+            assert row.lender == "glf"
+            assert row.settings() == flow | {"flow": flow["flow"] | own}, data
+
+
+def test_the_table_of_densities_counts_their_parameters(records):
+    """Of a flow the weights; of each Gaussian its weight, its mean and its covariance, and the
+    weights sum to 1.
+    """
+    for row in ("glf", "flow", "mixture-noise", "mixture-1", "mixture-10"):
+        results = records("densities", row, fcd=1.0, nll=2.0)
+    table = densities(results, "mnist")
+    column = table.header.index("parameters")
+    counted = [line[column] for line in table.rows if line[1] == "1.00"]
+    # The mixture in the noise has 10 logits, means and scales, the latter of 20 numbers each.
+    assert counted == ["92,320", "92,320", "92,730", "230", "2,309"]
+    assert {len(line) for line in table.rows} == {len(table.header)}

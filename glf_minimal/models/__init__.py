@@ -5,7 +5,13 @@ from glf_minimal.models.ae import AE
 from glf_minimal.models.base import LatentModel, Trainable
 from glf_minimal.models.glann import GLANN
 from glf_minimal.models.glf import GLF
-from glf_minimal.models.priors import GaussianMixture, LatentGenerator, StandardNormal
+from glf_minimal.models.other_flows import MixtureFlow, SplineCoupling, mixture_flow, spline_flow
+from glf_minimal.models.priors import (
+    GaussianMixture,
+    LatentGenerator,
+    LearnedMixture,
+    StandardNormal,
+)
 from glf_minimal.models.stages import Adam, Stage, Update
 from glf_minimal.models.two_stage import FlowAE, TwoStageVAE
 from glf_minimal.models.vae import VAE
@@ -25,9 +31,14 @@ __all__ = [
     "GaussianMixture",
     "LatentGenerator",
     "LatentModel",
+    "LearnedMixture",
+    "MixtureFlow",
+    "SplineCoupling",
     "Stage",
     "StandardNormal",
     "Trainable",
     "TwoStageVAE",
     "Update",
+    "mixture_flow",
+    "spline_flow",
 ]
