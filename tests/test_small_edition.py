@@ -11,6 +11,7 @@ from glf_minimal.errors import RecipeError
 from glf_minimal.recipes.build import build_model
 from glf_minimal.reproduction.cells import Cell, make_cells
 from glf_minimal.reproduction.filling import has_record, reproduce
+from glf_minimal.reproduction.rankings import findings, rankings
 from glf_minimal.reproduction.small_edition import (
     DENSITIES,
     SWEEPS,
@@ -208,3 +209,61 @@ def test_another_density_is_no_twin(tried, tmp_path):
     missing.touch()  # a file, so that no data can be read from it, and nothing is trained
     assert reproduce([other], tmp_path / "runs", results, missing, say=said.append) == [other]
     assert not has_record(other, results)
+
+
+def test_the_rankings_of_both_judges_and_where_they_clearly_swap(records):
+    """FSD of the WAE-MMD is lower than GLF's, but within its standard errors."""
+    for row, fcd, fsd in (("glf", 2.0, 900), ("vae", 3.0, 700), ("wae-mmd", 4.0, 890)):
+        records("table-1-small", row, fcd=fcd, fcd_se=0.1, fsd=fsd, fsd_se=10)
+    results = records("table-1-small", "glf-squeezenet", fcd=1.0, fsd=100)  # its own judge
+    records("table-1-small", "wae-gan", fcd=5.0)  # the other judge has not seen it
+    records("table-1-small", "glf", data="celeba", fcd=9.0, fsd=90)
+    results = records("table-1-small", "vae", data="celeba", fcd=9.5, fsd=95)
+    table = rankings(results)
+    assert table.header == ["model", "MNIST", "Fashion-MNIST", "CIFAR-10", "CelebA"]
+    assert table.rows == [
+        ["VAE, β = 1", "2 / 1", "–", "–", "2 / 2"],
+        ["WAE-MMD", "3 / 2", "–", "–", "–"],
+        ["GLF", "1 / 3", "–", "–", "1 / 1"],
+    ]
+    errors = "each by more than two standard errors (of the samples, as there is one seed)"
+    start = "MNIST: the judges put 1 of 3 pairs in reverse order"
+    assert table.notes[1] == f"{start}, {errors}: by FCD *GLF* before *VAE, β = 1*."
+    assert table.notes[2] == "Fashion-MNIST: not run."
+    assert "0 of 1 pairs" in table.notes[4]
+
+
+def test_what_it_says_so_far_is_what_the_records_say(records):
+    """On MNIST, where it has been run; who is ahead is decided by two standard errors."""
+    for row, fcd, fsd in (("glf", 2.0, 900), ("flow", 1.9, 800), ("mixture-10", 0.5, 850)):
+        results = records("densities", row, fcd=fcd, fcd_se=0.1, fsd=fsd, fsd_se=10)
+    lines = findings(results).content.splitlines()
+    best = (
+        "  - MNIST: FCD of GLF's own flow 2.00, of the best of 3 densities 0.50 (*mixture of 10 "
+        "Gaussians*), of reconstructions –; FSD of GLF's own flow 900, of the best of 3 densities "
+        "800 (*a fresh flow, as many updates*), of reconstructions – (one seed)."
+    )
+    fresh = (
+        "  - MNIST: FCD of GLF 2.00, of the fresh flow 1.90: level; FSD of GLF 900, of the fresh "
+        "flow 800: the fresh flow is ahead (one seed)."
+    )
+    assert lines[1] == best
+    assert lines[3] == fresh
+    assert lines[4:] == [
+        "- **β of the VAE with a flow prior**",
+        "  - not run",
+        "- **β of GLF**",
+        "  - not run",
+    ]
+    records("tuning", "glf-beta-1", fcd=1.5)
+    records("tuning", "glf-beta-100", fcd=1.4)
+    records("table-1-small", "glf", fcd=2.0)
+    records("table-1-small", "vae-flow-prior", fcd=3.0)
+    lines = findings(records("table-1-small", "vae-flow-prior-tuned", fcd=1.0)).content.splitlines()
+    assert lines[5] == (
+        "  - MNIST: FCD of GLF 2.00, of the VAE with β = 1 1.00: the VAE with β = 1 is ahead (one "
+        "seed). With β = 1 its FCD is 3.00."
+    )
+    assert lines[7] == (
+        "  - MNIST: FCD on held-out images 1.50 with β = 1, 1.40 with β = 100 (one seed)."
+    )

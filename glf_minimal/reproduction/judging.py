@@ -252,16 +252,16 @@ def clearly_lower(
     return high - low > 2 * math.hypot(*errors)
 
 
+def swapped(one: RecordedRow, other: RecordedRow) -> bool:
+    """Whether FCD clearly puts the first row before the second, and FSD clearly the reverse."""
+    (classifier, fcd), (squeezenet, fsd) = FCD, FSD
+    by_fcd = clearly_lower(one, other, fcd, classifier)
+    return by_fcd and clearly_lower(other, one, fsd, squeezenet)
+
+
 def judges_disagree(one: RecordedRow, other: RecordedRow) -> bool:
     """Whether FCD clearly puts one of two rows before the other, and FSD clearly the reverse."""
-
-    def before(first: RecordedRow, second: RecordedRow, judge: tuple[str, str]) -> bool:
-        group, name = judge
-        return clearly_lower(first, second, name, group)
-
-    return (before(one, other, FCD) and before(other, one, FSD)) or (
-        before(other, one, FCD) and before(one, other, FSD)
-    )
+    return swapped(one, other) or swapped(other, one)
 
 
 def ranking(

@@ -100,8 +100,9 @@ def _moment(times: dict[str, float], units: dict[str, str]) -> str:
 @claim(
     "One stage is enough: nothing is lost by training flow and auto-encoder together",
     "paper",
-    supported=f"neither FCD nor FSD is above FlowAE's {CLEARLY} {ALL}; {WHICH}. In the small edition FlowAE has GLF's finished auto-encoder and as many updates of "
-    "its flow, in the full table as many epochs in all, of which its auto-encoder has half",
+    supported=f"neither FCD nor FSD is above FlowAE's {CLEARLY} {ALL}; {WHICH}. In the small "
+    "edition FlowAE has GLF's finished auto-encoder and as many updates of its flow, in the full "
+    "table as many epochs in all, of which its auto-encoder has half",
     partly=HALF,
 )
 def single_stage(results: str | Path) -> Judgement:

@@ -234,8 +234,8 @@ def _coverages(one: RecordedRow, other: RecordedRow) -> list[str]:
 @claim(
     "With a perceptual loss GLF's samples are better than GLANN's",
     "paper, Table 1‡",
-    supported=f"its FCD is lower {CLEARLY} {ALL}; {WHICH}, with SqueezeNet in the place of VGG16 in "
-    f"the former; {OWN_FEATURES}",
+    supported=f"its FCD is lower {CLEARLY} {ALL}; {WHICH}, with SqueezeNet in the place of VGG16 "
+    f"in the former; {OWN_FEATURES}",
     partly=HALF,
 )
 def better_than_glann(results: str | Path) -> Judgement:
