@@ -68,18 +68,18 @@ def _swaps(title: str, rows: dict[str, RecordedRow]) -> str:
     """A sentence on the pairs that the judges clearly put in reverse order."""
     if len(rows) < 2:
         return f"{title}: {NOT_RUN}."
-    pairs = [
-        f"*{one.row.title}* before *{other.row.title}*"
-        for one, other in permutations(rows.values(), 2)
-        if swapped(one, other)
-    ]
+    behind: dict[str, list[str]] = {}
+    for one, other in permutations(rows.values(), 2):
+        if swapped(one, other):
+            behind.setdefault(one.row.title, []).append(f"*{other.row.title}*")
+    pairs = sum(map(len, behind.values()))
+    listed = "; ".join(f"*{title}* before {', '.join(others)}" for title, others in behind.items())
     seeds = {len(row.records) for row in rows.values()}
     errors = "of the samples, as there is one seed" if seeds == {1} else "over seeds"
-    count = f"{len(pairs)} of {len(rows) * (len(rows) - 1) // 2} pairs"
-    listed = f": by FCD {'; '.join(pairs)}" if pairs else ""
+    count = f"{pairs} of {len(rows) * (len(rows) - 1) // 2} pairs"
     return (
         f"{title}: the judges put {count} in reverse order, each by more than two standard errors "
-        f"({errors}){listed}."
+        f"({errors}){f': by FCD {listed}' if listed else ''}."
     )
 
 
