@@ -119,14 +119,16 @@ def records(tmp_path):
 
     def make(experiment, row, seed=0, data="mnist", epochs=None, gpu=False, curve=None, **values):
         planned = {r.name: r for r in plan.EXPERIMENTS[experiment].rows[data]}[row]
-        metrics = {"inception": "not run", "classifier": {}, "reconstruction": {}, "latents": {}}
+        metrics = {"inception": "not run", "classifier": {}, "squeezenet": "not run"}
+        metrics |= {"reconstruction": {}, "latents": {}}
         groups = {
             "fcd": "classifier",
             "mse_per_image": "reconstruction",
             "nll": "latents",
             "fid": "inception",
         }
-        groups |= {"precision": "classifier", "recall": "classifier"}
+        groups |= dict.fromkeys(("fcd_se", "precision", "recall", "coverage"), "classifier")
+        groups |= dict.fromkeys(("fsd", "fsd_se"), "squeezenet")
         last = {name: values.pop(name) for name in ("recon", "kl") if name in values}
         last |= {"nll": values.pop("last_nll")} if "last_nll" in values else {}
         for name, value in values.items():

@@ -98,7 +98,7 @@ def test_unknown_recipes_and_parts_are_named():
     with pytest.raises(RecipeError, match="unknown recipe 'glf-mnits'; did you mean glf-mnist"):
         get_recipe("glf-mnits")
     for change, words in [
-        ({"flow.form": "spline"}, "flow.form: expected one of .*'spline'"),
+        ({"flow.form": "planar"}, "flow.form: expected one of .*'planar'"),
         ({"networks.family": "resnet"}, "networks.family"),
         ({"model.kind": "gan"}, "model.kind"),
         ({"model.reconstruction": "ssim"}, "reconstruction"),

@@ -308,11 +308,18 @@ def test_errors(glf, classifier_run, data_root, tmp_path):
         "ae-slides-mnist",
         **{"train.epochs": 1, "networks.hidden": [8]},
     )
+    mixture = small_run(
+        tmp_path / "mixture",
+        data_root,
+        "glf-digits",
+        **{"train.epochs": 1, "model.noise_components": 2},
+    )
     unfinished = small_run(tmp_path / "unfinished", data_root, "glf-digits", **{"train.epochs": 1})
     (unfinished / WEIGHTS).unlink()
     (tmp_path / "model.js").write_text("precious")
     cases = {
-        plain: "holds the model AE, whose latents come from no flow; give a GLF's run",
+        plain: "holds the model AE, whose latents come from no flow on N(0, I); give a GLF's run",
+        mixture: "holds the model GLF, whose latents come from no flow on N(0, I)",
         classifier_run: "holds the model Classifier, whose latents",
         unfinished: "is " + str(unfinished) + " the folder of a finished run?",
         tmp_path / "nowhere": "the folder of a run?",

@@ -3,6 +3,7 @@ were held out.
 """
 
 import json
+from dataclasses import asdict
 
 import pytest
 
@@ -11,14 +12,16 @@ from glf_minimal.recipes.build import build_model
 from glf_minimal.reproduction.cells import Cell, make_cells
 from glf_minimal.reproduction.choice import stakes
 from glf_minimal.reproduction.filling import has_record, reproduce
+from glf_minimal.reproduction.rankings import findings, rankings
 from glf_minimal.reproduction.small_edition import (
+    DENSITIES,
     SWEEPS,
     TABLE_1_SMALL,
     TUNED_ON,
     TUNING,
     sweep_rows,
 )
-from glf_minimal.reproduction.small_tables import sweeps
+from glf_minimal.reproduction.small_tables import densities, sweeps
 from glf_minimal.reproduction.tuning import chosen_settings, tuned_cell
 
 SHAPES = {
@@ -141,3 +144,140 @@ def test_the_table_of_sweeps_marks_the_choice_and_says_what_diverged(tried):
         ["beta = 10", "4.00", ""],
         ["beta = 100", "3.00", "chosen"],
     ]
+
+
+def test_the_flows_on_lent_latents_differ_in_the_flow_alone():
+    """All have as many updates, the same networks and optimizer; what differs is in their names."""
+    for data, rows in DENSITIES.rows.items():
+        by_name = {row.name: row for row in rows}
+        flow = by_name["flow"].settings()
+        for name, own in (
+            ("spline-flow", {"form": "spline", "bins": 8}),
+            ("mixture-noise", {"form": "mixture", "components": 10}),
+        ):
+            row = by_name[name]
+            assert row.lender == "glf"
+            assert row.settings() == flow | {"flow": flow["flow"] | own}, data
+
+
+def test_the_table_of_densities_counts_their_parameters(records):
+    """Of a flow the weights; of each Gaussian its weight, its mean and its covariance, and the
+    weights sum to 1.
+    """
+    for row in ("glf", "flow", "mixture-noise", "mixture-1", "mixture-10"):
+        results = records("densities", row, fcd=1.0, nll=2.0)
+    table = densities(results, "mnist")
+    column = table.header.index("parameters")
+    counted = [line[column] for line in table.rows if line[1] == "1.00"]
+    # The mixture in the noise has 10 logits, means and scales, the latter of 20 numbers each.
+    assert counted == ["92,320", "92,320", "92,730", "230", "2,309"]
+    assert {len(line) for line in table.rows} == {len(table.header)}
+
+
+def whole_record(cell, results, fcd):
+    """Write a record of a cell as ``glf reproduce`` would, with this FCD."""
+    record = {
+        "experiment": cell.experiment.name,
+        "row": cell.row.name,
+        "settings": cell.recipe.settings(),
+        "metrics": {"classifier": {"fcd": fcd}},
+        "protocol": asdict(cell.protocol) | {"samples_are": "generated"},
+        "training": {},
+        "seed": cell.seed,
+    }
+    path = cell.path(results)
+    path.json.parent.mkdir(parents=True, exist_ok=True)
+    path.json.write_text(json.dumps(record))
+    path.csv.write_text("stage,epoch\nflow,1\n")
+    path.png.write_bytes(b"a picture")
+
+
+@pytest.mark.parametrize(("row", "twin"), [("flowae", "flow"), ("ae-gmm", "mixture-10")])
+def test_what_both_tables_show_is_trained_and_measured_once(row, twin, tried, tmp_path):
+    """The tuned mixture is one of the densities, too; its record is taken over with its files."""
+    results = tried("ae-gmm", [9.0, 1.0, 2.0, 3.0])
+    (cell,) = make_cells(TABLE_1_SMALL, ["mnist"], [row], seeds=1)
+    (other,) = make_cells(DENSITIES, ["mnist"], [twin], seeds=1)
+    whole_record(tuned_cell(cell, results), results, 1.25)
+    assert not has_record(other, results)
+    said = []
+    assert reproduce([other], tmp_path / "runs", results, say=said.append) == []
+    assert "the record of table-1-small mnist" in said[0]
+    assert has_record(other, results)
+    content = json.loads(other.record(results).read_text())
+    assert (content["experiment"], content["row"]) == ("densities", twin)
+    assert content["metrics"] == {"classifier": {"fcd": 1.25}}
+    path = other.path(results)
+    assert path.png.read_bytes() == b"a picture"
+    assert path.csv.read_text() == cell.path(results).csv.read_text()
+
+
+def test_another_density_is_no_twin(tried, tmp_path):
+    """A record with other settings is not taken over: this cell would have to be trained."""
+    results = tried("ae-gmm", [9.0, 1.0, 2.0, 3.0])
+    (cell,) = make_cells(TABLE_1_SMALL, ["mnist"], ["ae-gmm"], seeds=1)
+    whole_record(tuned_cell(cell, results), results, 1.25)
+    (other,) = make_cells(DENSITIES, ["mnist"], ["mixture-50"], seeds=1)
+    said = []
+    missing = tmp_path / "no-data"
+    missing.touch()  # a file, so that no data can be read from it, and nothing is trained
+    assert reproduce([other], tmp_path / "runs", results, missing, say=said.append) == [other]
+    assert not has_record(other, results)
+
+
+def test_the_rankings_of_both_judges_and_where_they_clearly_swap(records):
+    """FSD of the WAE-MMD is lower than GLF's, but within its standard errors."""
+    for row, fcd, fsd in (("glf", 2.0, 900), ("vae", 3.0, 700), ("wae-mmd", 4.0, 890)):
+        records("table-1-small", row, fcd=fcd, fcd_se=0.1, fsd=fsd, fsd_se=10)
+    results = records("table-1-small", "glf-squeezenet", fcd=1.0, fsd=100)  # its own judge
+    records("table-1-small", "wae-gan", fcd=5.0)  # the other judge has not seen it
+    records("table-1-small", "glf", data="celeba", fcd=9.0, fsd=90)
+    results = records("table-1-small", "vae", data="celeba", fcd=9.5, fsd=95)
+    table = rankings(results)
+    assert table.header == ["model", "MNIST", "Fashion-MNIST", "CIFAR-10", "CelebA"]
+    assert table.rows == [
+        ["VAE, β = 1", "2 / 1", "–", "–", "2 / 2"],
+        ["WAE-MMD", "3 / 2", "–", "–", "–"],
+        ["GLF", "1 / 3", "–", "–", "1 / 1"],
+    ]
+    errors = "each by more than two standard errors (of the samples, as there is one seed)"
+    start = "MNIST: the judges put 1 of 3 pairs in reverse order"
+    assert table.notes[1] == f"{start}, {errors}: by FCD *GLF* before *VAE, β = 1*."
+    assert table.notes[2] == "Fashion-MNIST: not run."
+    assert "0 of 1 pairs" in table.notes[4]
+
+
+def test_what_it_says_so_far_is_what_the_records_say(records):
+    """On MNIST, where it has been run; who is ahead is decided by two standard errors."""
+    for row, fcd, fsd in (("glf", 2.0, 900), ("flow", 1.9, 800), ("mixture-10", 0.5, 850)):
+        results = records("densities", row, fcd=fcd, fcd_se=0.1, fsd=fsd, fsd_se=10)
+    lines = findings(results).content.splitlines()
+    best = (
+        "  - MNIST: FCD of GLF's own flow 2.00, of the best of 3 densities 0.50 (*mixture of 10 "
+        "Gaussians*), of reconstructions –; FSD of GLF's own flow 900, of the best of 3 densities "
+        "800 (*a fresh flow, as many updates*), of reconstructions – (one seed)."
+    )
+    fresh = (
+        "  - MNIST: FCD of GLF 2.00, of the fresh flow 1.90: level; FSD of GLF 900, of the fresh "
+        "flow 800: the fresh flow is ahead (one seed)."
+    )
+    assert lines[1] == best
+    assert lines[3] == fresh
+    assert lines[4:] == [
+        "- **β of the VAE with a flow prior**",
+        "  - not run",
+        "- **β of GLF**",
+        "  - not run",
+    ]
+    records("tuning", "glf-beta-1", fcd=1.5)
+    records("tuning", "glf-beta-100", fcd=1.4)
+    records("table-1-small", "glf", fcd=2.0)
+    records("table-1-small", "vae-flow-prior", fcd=3.0)
+    lines = findings(records("table-1-small", "vae-flow-prior-tuned", fcd=1.0)).content.splitlines()
+    assert lines[5] == (
+        "  - MNIST: FCD of GLF 2.00, of the VAE with β = 1 1.00: the VAE with β = 1 is ahead (one "
+        "seed). With β = 1 its FCD is 3.00."
+    )
+    assert lines[7] == (
+        "  - MNIST: FCD on held-out images 1.50 with β = 1, 1.40 with β = 100 (one seed)."
+    )

@@ -22,7 +22,7 @@ from glf_minimal.evaluation.protocol import FEWEST, Protocol
 from glf_minimal.evaluation.squeezenet import SqueezeNetFeatures
 from glf_minimal.flows import Flow
 from glf_minimal.models.base import LatentModel, image_dtype, unwrapped
-from glf_minimal.models.priors import StandardNormal
+from glf_minimal.models.priors import FlowOnNoise, StandardNormal
 
 NO_SQUEEZENET = "not run: needs SqueezeNet's ImageNet weights (glf evaluate RUN --squeezenet PATH)"
 NO_INCEPTION = "not run: needs the Inception weights (glf evaluate RUN --fid)"
@@ -92,6 +92,8 @@ def latent_measures(
     if hasattr(model.prior, "log_prob"):
         nll = -model.prior.log_prob(z).mean().item()
         measures |= {"nll": nll, "bits_per_dim": bits_per_dim(nll, model.latent_dim)}
+    if isinstance(model.prior, FlowOnNoise):  # whose noise is not to be Gaussian
+        return measures
     if isinstance(model.prior, Flow | StandardNormal):
         measures |= gaussianity(model.prior(z)[0] if isinstance(model.prior, Flow) else z)
     return measures

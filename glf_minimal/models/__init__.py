@@ -5,7 +5,14 @@ from glf_minimal.models.ae import AE
 from glf_minimal.models.base import LatentModel, Trainable
 from glf_minimal.models.glann import GLANN
 from glf_minimal.models.glf import GLF
-from glf_minimal.models.priors import GaussianMixture, LatentGenerator, StandardNormal
+from glf_minimal.models.other_flows import SplineCoupling, mixture_flow, spline_flow
+from glf_minimal.models.priors import (
+    FlowOnNoise,
+    GaussianMixture,
+    LatentGenerator,
+    LearnedMixture,
+    StandardNormal,
+)
 from glf_minimal.models.stages import Adam, Stage, Update
 from glf_minimal.models.two_stage import FlowAE, TwoStageVAE
 from glf_minimal.models.vae import VAE
@@ -22,12 +29,17 @@ __all__ = [
     "Adam",
     "AdvAE",
     "FlowAE",
+    "FlowOnNoise",
     "GaussianMixture",
     "LatentGenerator",
     "LatentModel",
+    "LearnedMixture",
+    "SplineCoupling",
     "Stage",
     "StandardNormal",
     "Trainable",
     "TwoStageVAE",
     "Update",
+    "mixture_flow",
+    "spline_flow",
 ]

@@ -75,9 +75,9 @@ class GLF(LatentModel):
         return Stage(name, (update,), share)
 
     @property
-    def prior(self) -> Flow | FlowOnNoise:
+    def prior(self) -> Flow:
         """z = f^-1(eps), eps ~ N(0, I), or eps ~ the mixture of ``noise_components``."""
-        return self.flow if self.noise is None else FlowOnNoise(self.flow, self.noise)
+        return self.flow if self.noise is None else FlowOnNoise(list(self.flow.layers), self.noise)
 
     def describe(self) -> dict:
         own = {"stop_gradient": self.stop_gradient}

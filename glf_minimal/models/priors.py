@@ -79,38 +79,74 @@ class GaussianMixture(nn.Module):
     ) -> Tensor:
         """Draw n latents (n, D); the temperature scales each component about its mean."""
         weights, means, roots = self._in_type(self.means.dtype)
-        device = weights.device if generator is None else generator.device
-        which = torch.multinomial(weights.to(device), n, replacement=True, generator=generator)
-        which = which.to(weights.device)
+        which = _draw_components(weights, n, generator)
         noise = draw_noise(n, means.shape[1], means, temperature, generator)
         return means[which] + (roots[which] @ noise[:, :, None])[:, :, 0]
 
 
-class FlowOnNoise(nn.Module):
-    """A flow whose noise has another distribution than N(0, I).
+class LearnedMixture(nn.Module):
+    """A mixture of Gaussians with diagonal covariances, whose parameters are learned by gradients.
+
+    Args:
+        dim: length D of a vector.
+        components: how many Gaussians. All begin with the same weight and the spread of N(0, I);
+            their means are drawn from 0.5 * N(0, I), as equal ones would never part.
+    """
+
+    def __init__(self, dim: int, components: int):
+        super().__init__()
+        if components < 1:
+            raise ValueError(f"components: expected at least 1, got {components}")
+        self.logits = nn.Parameter(torch.zeros(components))
+        self.means = nn.Parameter(0.5 * torch.randn(components, dim))
+        self.log_scales = nn.Parameter(torch.zeros(components, dim))
+
+    def log_prob(self, eps: Tensor) -> Tensor:
+        """Log-density of vectors (N, D) -> (N,), in nats."""
+        standardized = (eps[:, None] - self.means) * (-self.log_scales).exp()
+        each = -0.5 * (standardized.square() + LOG_2PI).sum(2) - self.log_scales.sum(1)
+        return torch.logsumexp(each + self.logits.log_softmax(0), dim=1)
+
+    def sample(
+        self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw n vectors (n, D); the temperature scales each component about its mean."""
+        which = _draw_components(self.logits.softmax(0), n, generator)
+        noise = draw_noise(n, self.means.shape[1], self.means, temperature, generator)
+        return self.means[which] + self.log_scales[which].exp() * noise
+
+
+def _draw_components(weights: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
+    """n components of a mixture, drawn by their weights (K,): their indices (n,)."""
+    device = weights.device if generator is None else generator.device
+    which = torch.multinomial(weights.to(device), n, replacement=True, generator=generator)
+    return which.to(weights.device)
+
+
+class FlowOnNoise(Flow):
+    """A flow whose noise has another distribution than N(0, I), such as a mixture of Gaussians.
 
         log p(z) = log p_noise(f(z)) + log |det df/dz|
 
     Args:
-        flow: f, latents -> noise.
+        layers: see ``Flow``.
         noise: of vectors as long as the latents, with ``log_prob`` and ``sample``.
     """
 
-    def __init__(self, flow: Flow, noise: nn.Module):
-        super().__init__()
-        self.flow = flow
+    def __init__(self, layers: list[nn.Module], noise: nn.Module):
+        super().__init__(layers)
         self.noise = noise
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log-density of latents (N, D) -> (N,), in nats."""
-        eps, log_det = self.flow(z)
+        """Log-density of latents (N, D) under the flow -> (N,), in nats."""
+        eps, log_det = self(z)
         return self.noise.log_prob(eps) + log_det
 
     def sample(
         self, n: int, temperature: float = 1.0, generator: torch.Generator | None = None
     ) -> Tensor:
         """Draw n latents (n, D): z = f^-1(eps); the temperature is that of the noise."""
-        return self.flow.inverse(self.noise.sample(n, temperature, generator))[0]
+        return self.inverse(self.noise.sample(n, temperature, generator))[0]
 
 
 class LatentGenerator(nn.Module):

@@ -28,6 +28,8 @@ from glf_minimal.models import (
     LatentModel,
     Trainable,
     TwoStageVAE,
+    mixture_flow,
+    spline_flow,
 )
 from glf_minimal.networks import Shape, conv_decoder, conv_encoder, mlp, mlp_decoder, mlp_encoder
 
@@ -36,7 +38,12 @@ from glf_minimal.networks import Shape, conv_decoder, conv_encoder, mlp, mlp_dec
 NOT_A_MODEL = (KeyError, RuntimeError, TypeError, ValueError)
 
 NETWORKS = {"conv": (conv_encoder, conv_decoder), "mlp": (mlp_encoder, mlp_decoder)}
-FLOWS = {"one-sided": one_sided_flow, "two-sided": two_sided_flow}
+FLOWS = {
+    "one-sided": one_sided_flow,
+    "two-sided": two_sided_flow,
+    "spline": spline_flow,
+    "mixture": mixture_flow,
+}
 
 
 def _pick(options: dict, settings: dict, key: str, group: str):

@@ -354,12 +354,34 @@ _ONE_SIDED = dataclasses.replace(
     summary="GLF, its couplings one-sided; mnist, half-width networks, for comparison",
     flow=PAPER_FLOW | {"both_sides": False},
 )
+# Flows to compare the paper's with, on the latents of one auto-encoder.
+OTHER_FLOWS = {
+    "spline-flowae": ("FlowAE with a spline flow", {"form": "spline", "bins": 8}),
+    "mixture-flowae": (
+        "FlowAE with a flow whose noise is a mixture of Gaussians",
+        {"form": "mixture", "components": 10},
+    ),
+}
+
+
+def _other_flow(system: str, data: str) -> Recipe:
+    title, flow = OTHER_FLOWS[system]
+    affine = _small("flowae", data)
+    return dataclasses.replace(
+        affine,
+        name=f"{system}-small-{data}",
+        summary=f"{title}; {data}, half-width networks, for comparison",
+        flow=affine.flow | flow,
+    )
+
+
 _ALL = [
     *_QUICK,
     *(_paper(system, data) for data in PAPER_DATA for system in SYSTEMS),
     *(_small(system) for system in SYSTEMS),
     *(_small(system, data) for data in list(PAPER_DATA)[1:] for system in SMALL_SYSTEMS),
     _ONE_SIDED,
+    *(_other_flow(system, data) for data in PAPER_DATA for system in OTHER_FLOWS),
     *(_slides(system) for system in SYSTEMS),
     *(_report(system) for system in ("vae", "flowae", "advae", "advae-gan", "aae")),
     *(_classifier(data) for data in CLASSIFIERS),

@@ -30,7 +30,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from glf_minimal.errors import RunError
 from glf_minimal.files import atomic, user_path
 from glf_minimal.flows import AffineCoupling, Conditioner, Flow, Permutation
-from glf_minimal.models import LatentModel
+from glf_minimal.models import FlowOnNoise, LatentModel
 from glf_minimal.networks import ToImage
 from glf_minimal.recipes.run import load_run, load_run_data
 
@@ -142,10 +142,11 @@ def export_run(
     """
     run, out = user_path(run), user_path(out)
     model, config = load_run(run)
-    if not isinstance(getattr(model, "prior", None), Flow):
+    prior = getattr(model, "prior", None)
+    if not isinstance(prior, Flow) or isinstance(prior, FlowOnNoise):
         raise RunError(
             f"{run} holds the model {type(model).__name__}, whose latents come from no flow on "
-            "N(0, I); give the run of a GLF without noise_components"
+            "N(0, I); give a GLF's run, with a flow of the form one-sided or two-sided"
         )
     rounded = for_export(model)
     if not all(parameter.isfinite().all() for parameter in rounded.parameters()):

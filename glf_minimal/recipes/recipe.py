@@ -23,7 +23,8 @@ class Recipe:
         data: ``name`` of the data set, ``image_size`` for folders, ``binarize`` to round pixels to
             0 or 1, ``limit`` to train on the first so many images only.
         networks: ``family`` ("conv" or "mlp"), ``latent_dim``, and the arguments of that family.
-        flow: ``form`` ("two-sided" or "one-sided") and the arguments of that form.
+        flow: ``form`` ("two-sided", "one-sided", "spline" or "mixture") and the arguments of that
+            form.
         model: ``kind`` and the arguments of that model.
         train: fields of ``TrainConfig`` that differ from its defaults.
     """

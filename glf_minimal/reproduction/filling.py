@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,9 +22,11 @@ from glf_minimal.reproduction.records import (
     REAL,
     Record,
     Status,
+    copy_record,
     read_record,
     write_record,
 )
+from glf_minimal.reproduction.small_edition import DENSITIES, TABLE_1_SMALL
 from glf_minimal.reproduction.tuning import tuned_cell
 from glf_minimal.training.folder import SNAPSHOTS, WEIGHTS
 from glf_minimal.training.settings import pick_device
@@ -34,6 +36,9 @@ RECORDED = "recorded"
 LARGER = "recorded, with a larger run; --results gives this one a place of its own"
 BUSY = "being worked on by another process"
 FAILED = "cells failed, see above"  # of the command's last line
+
+# Some rows of one of these are rows of the other; they are trained and measured once.
+SHARING = (TABLE_1_SMALL, DENSITIES)
 
 
 def is_recorded(cell: Cell, results: Path, fid: bool = False, squeezenet: bool = False) -> bool:
@@ -205,6 +210,10 @@ def _attend(cell: Cell, name: str, work: _Work, wait: bool) -> str:
         folder = cell.run(work.runs)
         with work.lock(folder):
             if not work.is_recorded(cell):  # by another process, just now
+                if twin := _twin(cell, work):
+                    copied = copy_record(twin.path(work.results), cell.path(work.results))
+                    work.say(f"{name}: {copied}, the record of {twin}")
+                    return "recorded now"
                 work.say(f"{name}: {folder}")
                 work.say(f"{name}: {_fill(cell, work, wait)}")
                 return "recorded now"
@@ -212,6 +221,24 @@ def _attend(cell: Cell, name: str, work: _Work, wait: bool) -> str:
     larger = not cell.row.real and differing(recorded, cell.recipe.settings())
     work.say(f"{name}: {LARGER if larger else RECORDED}")
     return "recorded before"
+
+
+def _twin(cell: Cell, work: _Work) -> Cell | None:
+    """A recorded cell of another experiment that has this cell's training and measurement."""
+    for experiment in SHARING:
+        if experiment.name == cell.experiment.name or cell.experiment not in SHARING:
+            continue
+        for row in experiment.rows.get(cell.data, ()):
+            other = replace(cell, experiment=experiment, row=row)
+            try:
+                other = tuned_cell(other, work.results)
+            except RecipeError:  # its settings have not been chosen yet
+                continue
+            same_training = other.run(work.runs) == cell.run(work.runs)
+            same_measurement = (row.real, row.protocol) == (cell.row.real, cell.row.protocol)
+            if same_training and same_measurement and work.is_recorded(other):
+                return other
+    return None
 
 
 def _fill(cell: Cell, work: _Work, wait: bool) -> Path:

@@ -1,13 +1,19 @@
 """How a claim is judged: what a claim is, which rows may be compared, how comparisons add up."""
 
+import math
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from glf_minimal.reproduction.recorded import RecordedRow, common_seeds
+from glf_minimal.reproduction import plan
+from glf_minimal.reproduction.cells import Experiment
+from glf_minimal.reproduction.recorded import RecordedRow, common_seeds, read_rows
 from glf_minimal.reproduction.tables import number
+
+FCD, FSD = ("classifier", "fcd"), ("squeezenet", "fsd")  # a judge's group and its distance
+DIGITS = {FCD: 2, FSD: 0}  # after the point, of a distance
 
 SUPPORTED, PARTLY, NOT_SUPPORTED, NOT_TESTED = "supported", "partly", "not supported", "not tested"
 
@@ -30,11 +36,21 @@ class Judgement(NamedTuple):
         verdict: SUPPORTED, PARTLY, NOT_SUPPORTED or NOT_TESTED.
         evidence: the numbers behind it, as sentences.
         met: how many of the comparisons were met, such as "3 of 4"; empty where there is only one.
+        edition: the records that decided it, such as "small edition (mnist)"; empty where none did.
+        seeds: how many trainings of each model stand behind every comparison; 0 for none.
     """
 
     verdict: str
     evidence: str = ""
     met: str = ""
+    edition: str = ""
+    seeds: int = 0
+
+    @property
+    def said(self) -> str:
+        """The verdict as texts say it, "partly (one seed)" where no comparison has more."""
+        one = self.seeds == 1 and self.verdict != NOT_TESTED
+        return f"{self.verdict} (one seed)" if one else self.verdict
 
 
 @dataclass(frozen=True)
@@ -74,7 +90,13 @@ def claim(
     return with_judge
 
 
-def verdict(met: list[bool], planned: int, evidence: list[str]) -> Judgement:
+# What decided a comparison: an edition or an experiment, a data set, and a row that was compared.
+Source = tuple[str, str, RecordedRow]
+
+
+def verdict(
+    met: list[bool], planned: int, evidence: list[str], sources: Iterable[Source] = ()
+) -> Judgement:
     """Judge a claim by several comparisons.
 
     It is supported if all planned comparisons were made and met, partly supported if at least half
@@ -92,7 +114,80 @@ def verdict(met: list[bool], planned: int, evidence: list[str]) -> Judgement:
         found = PARTLY
     else:
         found = NOT_SUPPORTED
-    return Judgement(found, "; ".join(evidence) + "." if evidence else "", count)
+    text = "; ".join(evidence) + "." if evidence else ""
+    return Judgement(found, text, count, *decided_by(sources))
+
+
+def decided_by(sources: Iterable[Source]) -> tuple[str, int]:
+    """Which records decided a claim, and with how many seeds at least.
+
+    "small edition (mnist); full table, reduced (cifar10)", 1
+    """
+    sets: dict[str, list[str]] = {}
+    seeds = []
+    for title, data, row in sources:
+        name = f"{title}, reduced" if row.reductions else title
+        if data not in sets.setdefault(name, []):
+            sets[name].append(data)
+        seeds.append(len(row.records))
+    said = [f"{name} ({', '.join(names)})" for name, names in sets.items()]
+    return "; ".join(said), min(seeds, default=0)
+
+
+@dataclass(frozen=True)
+class Edition:
+    """An edition of the paper's Table 1.
+
+    Args:
+        title: what texts call it.
+        experiment: its rows.
+        names: the names of its rows for those of the paper's table, where they differ.
+    """
+
+    title: str
+    experiment: Experiment
+    names: dict[str, str]
+
+    def read(self, results: str | Path, data: str) -> dict[str, RecordedRow]:
+        """Its rows on a data set by their names in the paper's table, all others by their own."""
+        rows = read_rows(results, self.experiment, data)
+        return rows | {name: rows[own] for name, own in self.names.items()}
+
+
+SMALL = Edition(
+    "small edition",
+    plan.TABLE_1_SMALL,
+    {
+        "vae": "vae-tuned",
+        "vae-flow-prior": "vae-flow-prior-tuned",
+        "vae-flow-posterior": "vae-flow-posterior-tuned",
+        "glf-perceptual": "glf-squeezenet",
+        "glann-perceptual": "glann-squeezenet",
+    },
+)
+FULL = Edition("full table", plan.TABLE_1, {})
+# How rules say which of them decides, and when one distance is clearly lower than another.
+CLEARLY = "by more than two standard errors (over seeds; with one seed, those of its samples)"
+WHICH = (
+    "on each data set the small edition decides, whose rivals are tuned, and where it has not been "
+    "run the full table"
+)
+
+
+def deciding(
+    results: str | Path, data: str, ours: str, rivals: Iterable[str]
+) -> tuple[Edition, dict[str, RecordedRow], dict[str, RecordedRow]]:
+    """The edition that decides on a data set, all of its rows, and those that may be compared.
+
+    That is the small edition where it has ``ours`` and a rival that may be compared, or where a
+    training of ``ours`` diverged; else the full table, which may have nothing to compare either.
+    """
+    for edition in (SMALL, FULL):
+        every = edition.read(results, data)
+        rows = comparable_rows(every, ours, of=(ours, *rivals))
+        if len(rows) > 1 or every[ours].diverged:
+            break
+    return edition, every, rows
 
 
 def comparable_rows(
@@ -131,21 +226,57 @@ def all_diverged(row: RecordedRow) -> bool:
     return bool(row) and not row.finished
 
 
-def clearly_lower(one: RecordedRow, other: RecordedRow, metric: str = "fcd") -> bool:
-    """Whether the mean of a classifier's metric is lower for ``one`` than for ``other``.
+def standard_error(row: RecordedRow, metric: str = "fcd", group: str = "classifier") -> float:
+    """The standard error of a metric's mean over seeds.
 
-    With several seeds of each, the difference must exceed two standard errors; with one seed any
-    difference counts.
+    With one seed, that of its samples, where the record has it: it knows nothing of what another
+    training would give. 0 where there is neither.
     """
-    low, high = (row.values("classifier", metric) for row in (one, other))
-    error = 0.0
-    if min(len(low), len(high)) > 1:
-        error = sum(statistics.variance(v) / len(v) for v in (low, high)) ** 0.5
-    return statistics.mean(high) - statistics.mean(low) > 2 * error
+    values = row.values(group, metric)
+    if len(values) > 1:
+        return statistics.stdev(values) / len(values) ** 0.5
+    return next(iter(row.values(group, f"{metric}_se")), 0.0)
 
 
-def ranking(rows: dict[str, RecordedRow], names: Iterable[str]) -> str:
-    """The FCD of those rows that are there, the lowest first: "FCD 1.20 GLF; 3.00 VAE"."""
-    found = sorted((rows[name] for name in names if name in rows), key=lambda row: row.fcd)
-    numbers = [f"{number(row.values('classifier', 'fcd'))} {row.row.title}" for row in found]
-    return f"FCD {'; '.join(numbers)}"
+def clearly_lower(
+    one: RecordedRow, other: RecordedRow, metric: str = "fcd", group: str = "classifier"
+) -> bool:
+    """Whether the mean of a metric, by default a classifier's, is lower for ``one``.
+
+    The difference must exceed two standard errors. False where one of the two was not measured.
+    """
+    low, high = (row.mean(group, metric) for row in (one, other))
+    if low is None or high is None:
+        return False
+    errors = [standard_error(row, metric, group) for row in (one, other)]
+    return high - low > 2 * math.hypot(*errors)
+
+
+def swapped(one: RecordedRow, other: RecordedRow) -> bool:
+    """Whether FCD clearly puts the first row before the second, and FSD clearly the reverse."""
+    (classifier, fcd), (squeezenet, fsd) = FCD, FSD
+    by_fcd = clearly_lower(one, other, fcd, classifier)
+    return by_fcd and clearly_lower(other, one, fsd, squeezenet)
+
+
+def judges_disagree(one: RecordedRow, other: RecordedRow) -> bool:
+    """Whether FCD clearly puts one of two rows before the other, and FSD clearly the reverse."""
+    return swapped(one, other) or swapped(other, one)
+
+
+def ranking(
+    rows: dict[str, RecordedRow], names: Iterable[str], judge: tuple[str, str] = FCD
+) -> str:
+    """A judge's distances of those rows that it has judged, the lowest first.
+
+    "FCD 1.20 GLF (coverage 0.70); 3.00 VAE (coverage 0.41)"; empty where there are none. Coverage
+    stands beside FCD, where it was measured.
+    """
+    group, name = judge
+    judged = [rows[key] for key in names if key in rows and rows[key].values(group, name)]
+    parts = []
+    for row in sorted(judged, key=lambda row: row.mean(group, name)):
+        coverage = row.values("classifier", "coverage") if judge == FCD else []
+        beside = f" (coverage {number(coverage)})" if coverage else ""
+        parts.append(f"{number(row.values(group, name), DIGITS[judge])} {row.row.title}{beside}")
+    return f"{name.upper()} {'; '.join(parts)}" if parts else ""

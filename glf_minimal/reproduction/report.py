@@ -8,6 +8,7 @@ from glf_minimal.files import atomic, make_folder, user_path
 from glf_minimal.reproduction import choice, front, tables
 from glf_minimal.reproduction.claims import evidence, verdicts
 from glf_minimal.reproduction.figures import FIGURES, draw
+from glf_minimal.reproduction.rankings import RANKINGS
 from glf_minimal.reproduction.small_tables import SMALL_TABLES
 from glf_minimal.reproduction.tables import Table, Text
 
@@ -18,6 +19,7 @@ TABLES: dict[str, Callable[[str | Path], Table | Text]] = {
     **choice.CHOICE_TABLES,
     **tables.TABLES,
     **SMALL_TABLES,
+    **RANKINGS,
 }
 
 

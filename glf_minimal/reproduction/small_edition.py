@@ -181,6 +181,20 @@ def _densities(data: str) -> tuple[Row, ...]:
             name="flow-twice",
             lender="glf",
         ),
+        _row(
+            "spline-flowae",
+            "a flow with splines, as many updates",
+            data,
+            name="spline-flow",
+            lender="glf",
+        ),
+        _row(
+            "mixture-flowae",
+            "a flow whose noise is a mixture of 10 Gaussians, as many updates",
+            data,
+            name="mixture-noise",
+            lender="glf",
+        ),
         *mixtures,
     )
 

@@ -5,8 +5,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from glf_minimal.errors import RecipeError
 from glf_minimal.plotting import COLOURS, use_style
+from glf_minimal.recipes.build import build_flow
 from glf_minimal.reproduction.recorded import NOT_RUN, RecordedRow, notes, read_rows, timing
 from glf_minimal.reproduction.records import Record
 from glf_minimal.reproduction.small_edition import (
@@ -157,17 +160,27 @@ def densities(results: str | Path, data: str) -> Table:
         ("FSD", _fsd),
         ("coverage", _coverage),
         ("NLL", lambda row: number(row.values("latents", "nll"), 1)),
+        ("parameters", lambda row: f"{density_parameters(row.records[0].settings):,}"),
         ("seconds", _seconds),
     )
     below = [
         "All rows share the auto-encoder of the first one, and so the distance of its "
         "reconstructions. NLL is that of the latents of test images, in nats: here it compares, as "
-        "the latents are the same. Seconds are those of the density alone; those of the first row "
-        "include the auto-encoder.",
+        "the latents are the same. Parameters and seconds are those of the density alone, but "
+        "the seconds of the first row include the auto-encoder.",
     ]
     command = f"glf reproduce {DENSITIES.name} --dataset {data}"
     header = ["density", *(title for title, _ in columns)]
     return Table(header, _lines(rows, columns), below + notes(rows), [command])
+
+
+def density_parameters(settings: dict[str, dict]) -> int:
+    """How many parameters the density on the latents has, by the settings of its training."""
+    model, dim = settings["model"], settings["networks"]["latent_dim"]
+    if "components" in model:  # of each Gaussian weight, mean and covariance; the weights sum to 1
+        return model["components"] * (1 + dim + dim * (dim + 1) // 2) - 1
+    with torch.random.fork_rng([]):  # the flow's weights are drawn, and are not wanted
+        return sum(parameter.numel() for parameter in build_flow(settings).parameters())
 
 
 def small_chart(results: str | Path):

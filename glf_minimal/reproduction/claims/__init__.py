@@ -29,8 +29,10 @@ def verdicts(results: str | Path) -> Table:
     lines = []
     for claim in CLAIMS:
         judged = claim(results)
-        lines.append([claim.text, claim.source, judged.met or "–", f"**{judged.verdict}**"])
-    return Table(["claim", "source", "comparisons met", "verdict"], lines, left=4)
+        cells = [claim.text, claim.source, judged.met or "–", judged.edition or "–"]
+        lines.append([*cells, f"**{judged.said}**"])
+    header = ["claim", "source", "comparisons met", "decided by", "verdict"]
+    return Table(header, lines, left=5)
 
 
 def evidence(results: str | Path) -> Text:
@@ -39,7 +41,7 @@ def evidence(results: str | Path) -> Text:
     for claim in CLAIMS:
         judged = claim(results)
         count = f" (comparisons met: {judged.met})" if judged.met else ""
-        sentences = [f"**{judged.verdict}**{count}.", f"*Supported if:* {claim.rule}."]
+        sentences = [f"**{judged.said}**{count}.", f"*Supported if:* {claim.rule}."]
         if judged.evidence:
             sentences.insert(1, judged.evidence)
         entries.append(f"{claim.text} ({claim.source})\n: {' '.join(sentences)}\n")

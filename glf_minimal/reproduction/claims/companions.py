@@ -13,6 +13,7 @@ from glf_minimal.reproduction.judging import (
     NOT_TESTED,
     SUPPORTED,
     Judgement,
+    Source,
     claim,
     clearly_lower,
     comparable_rows,
@@ -35,7 +36,7 @@ COMPACTER = 0.05  # of a silhouette, which goes from -1 to 1
 )
 def slide_deck(results: str | Path) -> Judgement:
     rows = read_rows(results, plan.SLIDE_DECK, "mnist")
-    met, evidence = [], []
+    met, evidence, sources = [], [], []
     for name, reference in published.SLIDE_DECK.items():
         row = rows[name]
         if row.finished and not row.reductions:
@@ -44,7 +45,8 @@ def slide_deck(results: str | Path) -> Judgement:
             met.append(abs(ours - theirs) <= DECK_TOLERANCE * theirs)
             numbers = f"{ours:.1f}, in the deck {theirs:.1f}"
             evidence.append(f"{row.row.title} ({row.extent}): {numbers}")
-    return verdict(met, len(published.SLIDE_DECK), evidence)
+            sources.append(("slide-deck", "mnist", row))
+    return verdict(met, len(published.SLIDE_DECK), evidence, sources)
 
 
 @claim(
@@ -64,30 +66,38 @@ def flowae_report(results: str | Path) -> Judgement:
         if better in rows and worse in rows
     ]
     evidence = [f"{_report_extent(rows)}: {ranking(rows, order)}"] if met else []
-    return verdict(met, len(pairs), evidence)
+    return verdict(met, len(pairs), evidence, _sources(rows) if met else ())
 
 
 @claim(
     "VAE samples have variety but lack clarity, AAE samples are clearer but lack variety",
     "FlowAE report",
-    supported="precision of the AAE's samples is higher than that of the VAE's, and recall lower",
+    supported="precision of the AAE's samples is higher than that of the VAE's, and recall and "
+    "coverage, where it was measured, are both lower",
     partly="one of the two",
 )
 def clear_or_varied(results: str | Path) -> Judgement:
     """Clarity is taken as precision, the share of samples that lie among real images, and variety
-    as recall, the share of real images that lie among samples.
+    as recall, the share of real images that lie among samples, and coverage: recall alone is high
+    also for samples that are far from all images.
     """
     rows = _report_rows(results, "flowae", "vae", "aae")
     if not {"vae", "aae"} <= rows.keys():
         return Judgement(NOT_TESTED)
     aae, vae = rows["aae"], rows["vae"]
-    met = [clearly_lower(vae, aae, "precision"), clearly_lower(aae, vae, "recall")]
+    metrics = ("precision", "recall", "coverage")
+    measured = [metric for metric in metrics if aae.values("classifier", metric)]
+    met = [
+        clearly_lower(vae, aae, "precision"),
+        all(clearly_lower(aae, vae, metric) for metric in measured if metric != "precision"),
+    ]
     numbers = [
         f"{metric} {number(aae.values('classifier', metric))} of the AAE, "
         f"{number(vae.values('classifier', metric))} of the VAE"
-        for metric in ("precision", "recall")
+        for metric in measured
     ]
-    return verdict(met, 2, [f"{_report_extent(rows)}: {'; '.join(numbers)}"])
+    evidence = [f"{_report_extent(rows)}: {'; '.join(numbers)}"]
+    return verdict(met, 2, evidence, _sources(rows))
 
 
 @claim(
@@ -105,11 +115,17 @@ def compact_clusters(results: str | Path) -> Judgement:
     return Judgement(
         SUPPORTED if own - vae >= COMPACTER else NOT_SUPPORTED,
         f"{_report_extent(rows)}, maps of seed 0: {numbers}.",
+        edition="flowae-report (mnist)",
+        seeds=1,
     )
 
 
 def _report_rows(results: str | Path, *names: str) -> dict[str, RecordedRow]:
     return comparable_rows(read_rows(results, plan.FLOWAE_REPORT, "mnist"), "flowae", names)
+
+
+def _sources(rows: dict[str, RecordedRow]) -> list[Source]:
+    return [("flowae-report", "mnist", row) for row in rows.values()]
 
 
 def _report_extent(rows: dict[str, RecordedRow]) -> str:
