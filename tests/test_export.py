@@ -312,7 +312,7 @@ def test_errors(glf, classifier_run, data_root, tmp_path):
         tmp_path / "mixture",
         data_root,
         "glf-digits",
-        **{"train.epochs": 1, "model.noise_components": 2},
+        **{"train.epochs": 1, "flow.form": "mixture"},
     )
     unfinished = small_run(tmp_path / "unfinished", data_root, "glf-digits", **{"train.epochs": 1})
     (unfinished / WEIGHTS).unlink()
