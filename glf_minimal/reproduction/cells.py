@@ -46,7 +46,7 @@ class Row:
         return get_recipe(self.recipe).with_settings(self.changes).settings()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # hashable in spite of its dict; each is made once
 class Experiment:
     """A set of rows for each data set, of which records are made.
 

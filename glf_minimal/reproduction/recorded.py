@@ -13,6 +13,7 @@ from glf_minimal.evaluation.protocol import Protocol
 from glf_minimal.files import read_csv
 from glf_minimal.reproduction import plan
 from glf_minimal.reproduction.cells import Experiment, Row, differing
+from glf_minimal.reproduction.once import kept
 from glf_minimal.reproduction.records import (
     Record,
     Status,
@@ -177,6 +178,7 @@ def reductions(record: Record, row: Row) -> dict[str, tuple]:
     return {} if row.real else differing(record.settings, row.settings())
 
 
+@kept
 def read_rows(results: str | Path, experiment: Experiment, data: str) -> dict[str, RecordedRow]:
     """Every row of an experiment, in the order of the plan, by name.
 

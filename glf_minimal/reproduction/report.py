@@ -8,6 +8,7 @@ from glf_minimal.files import atomic, make_folder, user_path
 from glf_minimal.reproduction import tables
 from glf_minimal.reproduction.claims import evidence, verdicts
 from glf_minimal.reproduction.figures import FIGURES, draw
+from glf_minimal.reproduction.once import read_once
 from glf_minimal.reproduction.small_tables import SMALL_TABLES
 from glf_minimal.reproduction.tables import Table, Text
 
@@ -19,6 +20,7 @@ TABLES: dict[str, Callable[[str | Path], Table | Text]] = {
 }
 
 
+@read_once()
 def write_report(results: str | Path, out: str | Path) -> list[Path]:
     """Write each table as ``<name>.md`` and each figure as ``<name>.png``; returns their paths.
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from glf_minimal.reproduction.claims import companions, method, samples
+from glf_minimal.reproduction.judging import Claim, Judgement
+from glf_minimal.reproduction.once import kept
 from glf_minimal.reproduction.tables import Table, Text
 
 CLAIMS = (
@@ -24,11 +26,16 @@ CLAIMS = (
 )
 
 
+@kept
+def judge_claims(results: str | Path) -> list[tuple[Claim, Judgement]]:
+    """Judge every claim from the records in a folder."""
+    return [(claim, claim(results)) for claim in CLAIMS]
+
+
 def verdicts(results: str | Path) -> Table:
     """Every claim with its verdict, one per line."""
     lines = []
-    for claim in CLAIMS:
-        judged = claim(results)
+    for claim, judged in judge_claims(results):
         lines.append([claim.text, claim.source, judged.met or "–", f"**{judged.verdict}**"])
     return Table(["claim", "source", "comparisons met", "verdict"], lines, left=4)
 
@@ -36,8 +43,7 @@ def verdicts(results: str | Path) -> Table:
 def evidence(results: str | Path) -> Text:
     """Every claim with its verdict, the numbers behind it, and the rule."""
     entries = []
-    for claim in CLAIMS:
-        judged = claim(results)
+    for claim, judged in judge_claims(results):
         count = f" (comparisons met: {judged.met})" if judged.met else ""
         sentences = [f"**{judged.verdict}**{count}.", f"*Supported if:* {claim.rule}."]
         if judged.evidence:
