@@ -1,5 +1,7 @@
-"""What the paper claims of the samples: better than those of others, and better with a perceptual
-loss.
+"""What the paper claims of the samples.
+
+The claims are that they are better than those of other models, and better still with a
+perceptual loss.
 """
 
 from pathlib import Path
@@ -26,8 +28,9 @@ GAIN = 0.2  # of FCD, by a perceptual loss
 def best_samples(
     results: str | Path, sets: tuple[str, ...], ours: str = "glf", rivals: tuple[str, ...] = RIVALS
 ) -> Judgement:
-    """Judge whether the FCD of a row of Table 1 is lower than that of each of its rivals, on each
-    of these data sets.
+    """Judge whether a row of Table 1 has a lower FCD than each of its rivals.
+
+    They are compared on each of these data sets.
 
     If a training of ``ours`` diverged, every rival with a finished training is better.
     """
