@@ -115,8 +115,9 @@ class ImageDataset:
         return digest.hexdigest()
 
     def batch(self, index: Tensor | slice) -> Tensor:
-        """Images at these places: float32 in [0, 1], (B, C, H, W), on the device of the data, in
-        the usual memory format whatever that of the data is.
+        """Images at these places: float32 in [0, 1], (B, C, H, W), on the device of the data.
+
+        They are in the usual memory format, whatever that of the data is.
         """
         if isinstance(index, Tensor):
             index = index.to(self.pixels.device)
@@ -143,8 +144,9 @@ def _as_pixels(arrays: np.ndarray) -> Tensor:
 
 
 def default_root() -> Path:
-    """Where data is kept: $GLF_DATA, else data/cache of this package's checkout, else
-    ~/.cache/glf-minimal.
+    """The folder where data is kept if none is given.
+
+    It is $GLF_DATA, else data/cache of this package's checkout, else ~/.cache/glf-minimal.
     """
     if root := os.environ.get("GLF_DATA"):
         return user_path(root)

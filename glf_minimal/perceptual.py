@@ -1,5 +1,4 @@
-"""Perceptual reconstruction loss: L1 on pixels plus L1 on the features of a network that knows
-ImageNet.
+"""Perceptual loss: L1 on pixels plus L1 on the features of a network that knows ImageNet.
 
 The authors compare VGG16's features; SqueezeNet 1.1 is the small alternative (its weights are a
 download of 5 MB, VGG16's of 528 MiB).
@@ -52,8 +51,9 @@ def normalized(images: Tensor) -> Tensor:
 
 
 def load_features(network: str, weights: str | Path | None = None) -> nn.Sequential:
-    """The convolutional layers of torchvision's VGG16 or SqueezeNet 1.1 with their ImageNet
-    weights, frozen.
+    """The convolutional layers of VGG16 or SqueezeNet 1.1 with their ImageNet weights, frozen.
+
+    They are torchvision's.
 
     Args:
         network: "vgg16" or "squeezenet".
@@ -93,8 +93,9 @@ def load_features(network: str, weights: str | Path | None = None) -> nn.Sequent
 
 
 class PerceptualLoss(nn.Module):
-    """L1 on pixels plus L1 on features, each summed over all entries and averaged over the batch
-    (paper, Fig. 5).
+    """L1 on pixels plus L1 on features (paper, Fig. 5).
+
+    Each is summed over all entries and averaged over the batch.
 
     Grey images are repeated in three channels. The network is loaded when it is first needed and is
     no part of the module's parameters or state: a run's weights do not contain it.

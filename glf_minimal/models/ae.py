@@ -8,8 +8,9 @@ from glf_minimal.models.stages import Adam, Stage, Update
 
 
 class AE(LatentModel):
-    """A deterministic auto-encoder; its samples come from a Gaussian mixture fitted to its latents
-    at the end.
+    """A deterministic auto-encoder that samples from a Gaussian mixture of its latents.
+
+    The mixture is fitted to the latents at the end of the training.
 
         L = beta * recon + latent_penalty * |z|^2 / 2
 

@@ -61,14 +61,13 @@ class Trainable(nn.Module):
     stages: tuple[Stage, ...]
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
-        """Images -> {"loss": the scalar to minimize, and the named terms it is made of}, in nats
-        per image.
-        """
+        """Images -> {"loss": the scalar to minimize, and its named terms}, in nats per image."""
         raise NotImplementedError(f"{type(self).__name__} does not define its losses")
 
     def describe(self) -> dict:
-        """What, besides its networks, makes this model: JSON-able, kept with a run to tell
-        trainings apart.
+        """What, besides its networks, makes this model.
+
+        This is JSON-able and kept with a run, to tell trainings apart.
         """
         stages = {
             stage.name: {"share": stage.share}
@@ -129,8 +128,9 @@ class LatentModel(Trainable):
         return at_least_float32(z)
 
     def draw_latents(self, x: Tensor) -> Tensor:
-        """A draw of the aggregated posterior: images -> latents (N, D) as the decoder sees them in
-        training.
+        """A draw of the aggregated posterior: images -> latents (N, D).
+
+        The decoder sees such latents in training.
         """
         return self.encode(x)
 
@@ -139,8 +139,9 @@ class LatentModel(Trainable):
         return at_least_float32(self._call("decoder", z))
 
     def _call(self, part: str, x: Tensor) -> Tensor:
-        """Run the encoder or the decoder; where it cannot take ``x``, say which one and what it was
-        given.
+        """Run the encoder or the decoder.
+
+        Where it cannot take ``x``, the error says which one and what it was given.
         """
         try:
             output = run_in_its_dtype(getattr(self, part), x)
@@ -169,8 +170,9 @@ class LatentModel(Trainable):
         }
 
     def auto_encoder_parts(self, decoder: Adam = Adam()) -> dict[str, Adam]:
-        """The parts that an update of the auto-encoder moves; a loss with parameters of its own is
-        one of them.
+        """The parts that an update of the auto-encoder moves.
+
+        A reconstruction loss with parameters of its own is one of them.
         """
         parts, loss = {"encoder": Adam(), "decoder": decoder}, self.reconstruction
         if isinstance(loss, nn.Module) and list(loss.parameters()):

@@ -84,8 +84,9 @@ class GLANN(LatentModel):
         return {"loss": self.beta * recon, "recon": recon}
 
     def imle_losses(self, x: Tensor, index: Tensor) -> dict[str, Tensor]:
-        """{"loss", "distance"}: mean squared distance of the images' latents to the nearest
-        generated ones.
+        """{"loss", "distance"}: how far the images' latents are from the generated ones.
+
+        This is the mean squared distance from a latent to the nearest generated one.
         """
         z = self._latents_of(index).detach()
         # Without autocast: it would keep half-precision weights from here, without gradients, for

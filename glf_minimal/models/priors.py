@@ -1,5 +1,6 @@
-"""Distributions of latents to draw from, as a flow is one: with ``sample``, and ``log_prob`` where
-it is known.
+"""Distributions of latents to draw from, as a flow is one.
+
+Each has ``sample``, and ``log_prob`` where it is known.
 """
 
 import torch
@@ -30,8 +31,9 @@ class StandardNormal(nn.Module):
 
 
 class GaussianMixture(nn.Module):
-    """A mixture of Gaussians with full covariances, fitted by scikit-learn's EM. Before it is
-    fitted, N(0, I).
+    """A mixture of Gaussians with full covariances, fitted by scikit-learn's EM.
+
+    Before it is fitted, it is N(0, I).
     """
 
     def __init__(self, dim: int, components: int):

@@ -12,8 +12,9 @@ from glf_minimal.networks import mlp
 
 
 class FlowAE(GLF):
-    """GLF in two stages: first the auto-encoder, then the flow on its frozen latents (FlowAE
-    report, 4.2).
+    """GLF in two stages: first the auto-encoder, then the flow on its frozen latents.
+
+    See the FlowAE report, section 4.2.
 
     The losses are GLF's. As the stop-gradient keeps the flow from the auto-encoder in GLF, too, the
     two differ in what the flow sees: moving latents there, the final ones here.
@@ -42,9 +43,7 @@ class FlowAE(GLF):
         )
 
     def flow_losses(self, x: Tensor) -> dict[str, Tensor]:
-        """Images -> {"loss", "nll"}: the negative log-likelihood of their latents, in nats per
-        image.
-        """
+        """Images -> {"loss", "nll"}: the NLL of their latents, in nats per image."""
         with torch.no_grad():
             z = self.encode(x)
         nll = -self.flow.log_prob(z).mean()
@@ -52,8 +51,9 @@ class FlowAE(GLF):
 
 
 class TwoStageVAE(VAE):
-    """A VAE, then a second VAE on the latents that the first one draws (Dai & Wipf,
-    arXiv:1903.05789).
+    """A VAE, then a second VAE on the latents that the first one draws.
+
+    See Dai & Wipf, arXiv:1903.05789.
 
     Both decoders are Gaussian with a learned variance. To sample: u ~ N(0, I), z from the second
     decoder (its noise included), then the first decoder's image.

@@ -1,5 +1,6 @@
-"""Wasserstein auto-encoders, whose latents are matched to N(0, I) by a critic (GAN) or by a kernel
-(MMD).
+"""Wasserstein auto-encoders.
+
+Their latents are matched to N(0, I) by a critic (GAN) or by a kernel (MMD).
 """
 
 import torch
@@ -15,8 +16,9 @@ SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 def mmd(first: Tensor, second: Tensor) -> Tensor:
-    """Unbiased estimate of the squared maximum mean discrepancy of two samples of equal size (N,
-    D), N > 1.
+    """Unbiased estimate of the squared maximum mean discrepancy of two samples.
+
+    Both are (N, D), N > 1.
 
         MMD^2 = E k(a, a') + E k(b, b') - 2 E k(a, b)
         k(a, b) = sum_s C_s / (C_s + |a - b|^2),   C_s = 2 D s
@@ -45,8 +47,9 @@ def mmd(first: Tensor, second: Tensor) -> Tensor:
 
 
 class WAEMMD(LatentModel):
-    """Wasserstein auto-encoder with an MMD penalty (Tolstikhin et al., arXiv:1711.01558, Algorithm
-    2).
+    """Wasserstein auto-encoder with an MMD penalty.
+
+    See Tolstikhin et al., arXiv:1711.01558, Algorithm 2.
 
         L = beta * recon + penalty_weight * MMD^2(E(x), N(0, I))
 
@@ -83,8 +86,9 @@ class WAEMMD(LatentModel):
 
 
 class WAEGAN(AAE):
-    """Wasserstein auto-encoder with a GAN penalty (Tolstikhin et al., arXiv:1711.01558, Algorithm
-    1).
+    """Wasserstein auto-encoder with a GAN penalty.
+
+    See Tolstikhin et al., arXiv:1711.01558, Algorithm 1.
 
         L = beta * recon + penalty_weight * E[-log D(E(x))]
 

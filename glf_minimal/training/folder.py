@@ -66,8 +66,9 @@ class Run:
         return self.epoch == self.epochs
 
     def save(self, optimizers: dict[str, Tensor]) -> None:
-        """Write a checkpoint to go on from and the outputs; at the end, the weights, which take its
-        place.
+        """Write a checkpoint to go on from and the outputs.
+
+        At the end of the training the weights take the checkpoint's place.
         """
         self.model.eval()
         metadata, weights = {"history": self.history}, plain_state(self.model)
@@ -94,8 +95,9 @@ class Run:
         write_tensors(path, plain_state(self.model), {"history": self.history})
 
     def resume(self) -> dict[str, Tensor]:
-        """Go back to the finished weights or to the checkpoint, if any; give what ``save`` got as
-        ``optimizers``.
+        """Go back to the finished weights or to the checkpoint, if there are any.
+
+        Returns what ``save`` got as ``optimizers``.
         """
         paths = [
             self.out / name
@@ -164,8 +166,9 @@ def checkpoint_epoch(out: Path) -> int:
 
 
 def claim_folder(out: Path, settings: dict) -> None:
-    """Write ``config.json``; where a training has got somewhere already, first make sure that it is
-    the same one.
+    """Write ``config.json`` into the folder of a run.
+
+    Where a training has got somewhere already, first make sure that it is the same one.
     """
     if not any((out / name).exists() for name in (CHECKPOINT, WEIGHTS)):
         for path in (out / SNAPSHOTS).glob(

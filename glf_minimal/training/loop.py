@@ -157,8 +157,9 @@ def _batch(data: ImageDataset, index: Tensor, dtype: torch.dtype) -> dict[str, T
 
 
 def _try_out(model: Trainable, batch: dict[str, Tensor], writes: bool) -> None:
-    """Run every loss, and see that the decoder gives pixels, so that misfits show before a file is
-    written.
+    """Run every loss, and see that the decoder gives pixels.
+
+    Misfits then show before a file is written.
 
     The files have samples in them, so a model that ``writes`` must be able to draw some.
     """
@@ -318,8 +319,9 @@ class _Loop:
     def _epoch(
         self, stage: str, done: int, length: int, steppers: list[Stepper], bar: tqdm
     ) -> dict:
-        """One pass over the data, after ``done`` of the ``length`` epochs of a stage; gives its row
-        of the history.
+        """One pass over the data; gives its row of the history.
+
+        It comes after ``done`` of the ``length`` epochs of a stage.
         """
         started, computed = time.perf_counter(), time.process_time()
         epoch, config = self.run.epoch, self.config
@@ -361,8 +363,9 @@ class _Loop:
         return row | times | means | watched
 
     def _set_modes(self, steppers: list[Stepper]) -> None:
-        """Train mode for the parts that are trained, eval mode for what is frozen, whole parts or
-        modules within them.
+        """Train mode for the parts that are trained, eval mode for what is frozen.
+
+        Frozen may be whole parts or modules within them.
         """
         trained = {name.split(".")[0] for stepper in steppers for name in stepper.parameters}
         self.model.train()
@@ -374,8 +377,9 @@ class _Loop:
                     module.eval()
 
     def _check_finite(self, terms: list[str], trace: list[Tensor], step: int) -> None:
-        """Raise if one of the latest losses, or a weight, is NaN or infinite. ``step`` is how many
-        are done.
+        """Raise if one of the latest losses, or a weight, is NaN or infinite.
+
+        ``step`` is how many steps are done.
         """
         recent = torch.stack(trace[-STEPS_BETWEEN_CHECKS:])
         bad = (~recent.isfinite()).nonzero().tolist()

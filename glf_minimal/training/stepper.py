@@ -88,8 +88,9 @@ class Stepper:
         }
 
     def load(self, tensors: dict[str, Tensor], prefix: str) -> None:
-        """Take over what ``state`` gave, its names prefixed. Moments get the memory format of their
-        parameter.
+        """Take over what ``state`` gave, its names prefixed.
+
+        Moments get the memory format of their parameter.
         """
         for name in [name for name in tensors if name.startswith(prefix)]:
             parameter_name, key = name.removeprefix(prefix).rsplit("/", 1)
