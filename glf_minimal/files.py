@@ -39,8 +39,6 @@ DAMAGE = (
     MemoryError,
     OSError,
     RuntimeError,
-)
-DAMAGE += (
     SyntaxError,
     TypeError,
     ValueError,
@@ -48,8 +46,11 @@ DAMAGE += (
     lzma.LZMAError,
     pickle.PickleError,
     struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+    SafetensorError,
 )
-DAMAGE += (tokenize.TokenError, zipfile.BadZipFile, zlib.error, SafetensorError)
 
 
 def user_path(path: str | Path) -> Path:
@@ -226,9 +227,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict | None 
         header = {
             "glf_minimal": json.dumps(metadata | {"digest": tensors_digest(tensors, metadata)})
         }
-        temporary.write_bytes(
-            save(tensors, header)
-        )  # save_file would make another temporary file, unknown to _sweep
+        # save_file would make another temporary file, unknown to _sweep.
+        temporary.write_bytes(save(tensors, header))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -249,8 +249,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     except DAMAGE as error:
         raise RunError(
             f"{path} is not an undamaged safetensors file ({error}); delete it and train again; "
-            "pickled .pt or .ckpt "
-            f"files are refused, as loading one can run code from it"
+            "pickled .pt or .ckpt files are refused, as loading one can run code from it"
         ) from error
 
 

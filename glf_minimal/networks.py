@@ -123,8 +123,7 @@ def _quarter(image_shape: Shape) -> tuple[int, int, int]:
     if height % 4 or width % 4:
         raise ValueError(
             "image_shape: the convolutional pair halves the sides twice, so they must be "
-            "multiples of 4; "
-            f"got {height}x{width}: scale the images, or use the MLPs"
+            f"multiples of 4; got {height}x{width}: scale the images, or use the MLPs"
         )
     return channels, height // 4, width // 4
 

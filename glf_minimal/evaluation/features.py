@@ -18,7 +18,7 @@ from glf_minimal.files import DAMAGE, read_pretrained, user_path
 from glf_minimal.folders import PICTURE_ENDINGS, list_pictures
 from glf_minimal.pictures import read_picture, require_size
 
-# images: on CPUs the features of larger batches leave the cache, which takes twice the time
+# Images: on CPUs the features of larger batches leave the cache, which takes twice the time.
 AT_ONCE = 250
 
 
@@ -76,8 +76,7 @@ class InceptionFeatures(FrozenFeatures):
         state = _inception_weights(weights, inception.FID_WEIGHTS_URL)
         # pytorch-fid's own loader neither checks the download nor refuses pickled code, so it gets
         # what was read here. The fork keeps its initial weights, overwritten at once, from moving
-        # torch's global random
-        # state.
+        # torch's global random state.
         loader = mock.patch.object(inception, "load_state_dict_from_url", return_value=state)
         with loader, torch.random.fork_rng([]):
             try:
@@ -93,9 +92,8 @@ class InceptionFeatures(FrozenFeatures):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         low, high = images.min().item(), images.max().item()
-        if (
-            images.ndim != 4 or images.shape[1] not in (1, 3) or not (low >= 0 and high <= 1)
-        ):  # also true of NaN
+        in_range = low >= 0 and high <= 1  # not so of NaN
+        if images.ndim != 4 or images.shape[1] not in (1, 3) or not in_range:
             got = f"{tuple(images.shape)} from {low:g} to {high:g}"
             raise MetricError(f"expected grey or RGB images (N, 1 or 3, H, W) in [0, 1]; got {got}")
         with torch.autocast(images.device.type, enabled=False):
@@ -195,9 +193,8 @@ def extract(
         batches: such as ``folder_batches(path)`` or ``images.split(50)``.
     """
     extractor, features = extractor.to(device).eval(), []
-    dtype = next(
-        (p.dtype for p in extractor.parameters()), torch.float32
-    )  # images may be a float64 model's samples
+    # Images may be a float64 model's samples.
+    dtype = next((p.dtype for p in extractor.parameters()), torch.float32)
     for images in (part for batch in batches for part in batch.split(AT_ONCE)):
         features.append(extractor(images.to(device, dtype)).float().cpu())
         if features[-1].ndim != 2 or len(features[-1]) != len(images):

@@ -92,12 +92,10 @@ class AdvAE(LatentModel):
         super().__init__(encoder, decoder, latent_dim, beta, reconstruction)
         if gan not in GAN_LOSSES:
             raise ValueError(f"gan: expected one of {', '.join(GAN_LOSSES)}; got {gan!r}")
-        self.prior, self.critic, self.gan, self.penalty_weight = (
-            generator,
-            critic,
-            gan,
-            penalty_weight,
-        )
+        self.prior = generator
+        self.critic = critic
+        self.gan = gan
+        self.penalty_weight = penalty_weight
         self.stages = (
             Stage(
                 "auto-encoder", (Update(self.auto_encoder_parts(), "auto_encoder_losses"),), share

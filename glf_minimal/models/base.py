@@ -93,9 +93,8 @@ class LatentModel(Trainable):
             of (reconstruction, images) -> scalar.
     """
 
-    prior: (
-        nn.Module
-    )  # with sample(n, temperature, generator) and, where the density is known, log_prob(z)
+    # With sample(n, temperature, generator) and, where the density is known, log_prob(z).
+    prior: nn.Module
     fits_latents = False
 
     def __init__(
@@ -147,10 +146,8 @@ class LatentModel(Trainable):
             output = run_in_its_dtype(getattr(self, part), x)
         except torch.OutOfMemoryError:
             raise
-        except (
-            RuntimeError,
-            ValueError,
-        ) as error:  # the latter of batch norm, for one image in train mode
+        # Batch norm raises a ValueError, for one image in train mode.
+        except (RuntimeError, ValueError) as error:
             given = f"{x.dtype} input of shape {tuple(x.shape)}"
             raise ValueError(
                 f"{part}: cannot take {given} ({str(error).splitlines()[0]})"
@@ -176,9 +173,8 @@ class LatentModel(Trainable):
         """
         parts, loss = {"encoder": Adam(), "decoder": decoder}, self.reconstruction
         if isinstance(loss, nn.Module) and list(loss.parameters()):
-            parts["reconstruction"] = Adam(
-                lr_factor=10.0
-            )  # a variance, alone, has a long way to go
+            # A variance, alone, has a long way to go.
+            parts["reconstruction"] = Adam(lr_factor=10.0)
         return parts
 
     def auto_encoder_losses(self, x: Tensor) -> dict[str, Tensor]:

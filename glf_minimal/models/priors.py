@@ -42,9 +42,8 @@ class GaussianMixture(nn.Module):
             raise ValueError(f"components: expected at least 1, got {components}")
         self.register_buffer("weights", torch.full((components,), 1 / components))
         self.register_buffer("means", torch.zeros(components, dim))
-        self.register_buffer(
-            "roots", torch.eye(dim).repeat(components, 1, 1)
-        )  # lower Cholesky factors
+        # Lower Cholesky factors.
+        self.register_buffer("roots", torch.eye(dim).repeat(components, 1, 1))
 
     def fit(self, z: Tensor) -> None:
         """Fit to latents (N, D); the same latents give the same mixture."""

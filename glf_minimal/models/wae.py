@@ -10,7 +10,7 @@ from glf_minimal.errors import RecipeError
 from glf_minimal.models.adversarial import AAE, fooling_loss
 from glf_minimal.models.base import LatentModel, ReconstructionLoss
 from glf_minimal.models.priors import StandardNormal
-from glf_minimal.models.stages import Stage, Update
+from glf_minimal.models.stages import Adam, Stage, Update
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
@@ -99,11 +99,24 @@ class WAEGAN(AAE):
         penalty_weight: lambda of the paper.
     """
 
-    def __init__(self, *arguments, penalty_weight: float = 10.0, **named):
-        super().__init__(*arguments, **named)
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        latent_dim: int,
+        critic: nn.Module,
+        beta: float = 1.0,
+        reconstruction: str | ReconstructionLoss = "mse",
+        critic_adam: Adam = Adam(betas=(0.5, 0.999)),
+        penalty_weight: float = 10.0,
+    ):
+        super().__init__(encoder, decoder, latent_dim, critic, beta, reconstruction)
         self.penalty_weight = penalty_weight
-        _, critic_update, _ = self.stages[0].updates
-        self.stages = (Stage("joint", (Update(self.auto_encoder_parts()), critic_update)),)
+        updates = (
+            Update(self.auto_encoder_parts()),
+            Update({"critic": critic_adam}, "critic_losses"),
+        )
+        self.stages = (Stage("joint", updates),)
 
     def describe(self) -> dict:
         return super().describe() | {"penalty_weight": self.penalty_weight}

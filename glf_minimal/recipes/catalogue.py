@@ -176,9 +176,8 @@ def _recipe(system: str, family: str, summary: str, sources: list[str], **groups
     if "images" in groups["model"]:
         groups["model"] = groups["model"] | {"images": TRAINING_IMAGES[data]}
     name = "-".join(part for part in (system, family, data) if part)
-    if system in SOURCES and (
-        family in ("", "small") or system.startswith("wae")
-    ):  # other families replace the rest
+    # Other families replace what the system's source says.
+    if system in SOURCES and (family in ("", "small") or system.startswith("wae")):
         sources = [*sources, SOURCES[system]]
     source = "; ".join(dict.fromkeys(sources))
     return Recipe(name=name, summary=f"{title}; {data}, {summary}", source=source, **groups)

@@ -327,10 +327,10 @@ def commands(rows: list[RecordedRow], experiment: Experiment, data: str) -> list
     for row in rows:
         if row.options:
             reduced.setdefault(row.options, []).append(row.row.name)
-    every, lines = [row.name for row in experiment.rows[data] if not row.real], [full]
-    for options, names in sorted(
-        reduced.items()
-    ):  # settings of some rows, which others may not even have
+    every = [row.name for row in experiment.rows[data] if not row.real]
+    lines = [full]
+    # Settings of some rows, which others may not even have.
+    for options, names in sorted(reduced.items()):
         chosen = "" if names == every else "".join(f" --rows {name}" for name in names)
         lines.append(f"{full}{chosen} {options}  # reduced, as above")
     return lines

@@ -74,9 +74,8 @@ class Run:
         metadata, weights = {"history": self.history}, plain_state(self.model)
         tensors = {f"model/{name}": value for name, value in weights.items()}
         tensors |= {f"optimizer/{name}": value for name, value in optimizers.items()}
-        write_tensors(
-            self.out / CHECKPOINT, tensors, metadata
-        )  # first, so that a stop from here on loses no epoch
+        # First, so that a stop from here on loses no epoch.
+        write_tensors(self.out / CHECKPOINT, tensors, metadata)
         write_csv(self.out / HISTORY, self.history)
         if isinstance(self.model, LatentModel):
             save_grid(
@@ -171,9 +170,8 @@ def claim_folder(out: Path, settings: dict) -> None:
     Where a training has got somewhere already, first make sure that it is the same one.
     """
     if not any((out / name).exists() for name in (CHECKPOINT, WEIGHTS)):
-        for path in (out / SNAPSHOTS).glob(
-            "epoch-*"
-        ):  # of a training that was stopped before its first checkpoint
+        # There may be snapshots of a training that was stopped before its first checkpoint.
+        for path in (out / SNAPSHOTS).glob("epoch-*"):
             path.unlink()
         write_json(out / CONFIG, settings)
         return

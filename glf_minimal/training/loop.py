@@ -235,17 +235,14 @@ class _Loop:
     def __init__(
         self, run: Run, data: ImageDataset, config: TrainConfig, device: torch.device, team: Team
     ):
-        self.run, self.model, self.data, self.config, self.device = (
-            run,
-            run.model,
-            data,
-            config,
-            device,
-        )
+        self.run = run
+        self.model = run.model
+        self.data = data
+        self.config = config
+        self.device = device
         self.team = team
-        self.batch_size = team.size * min(
-            config.batch_size, len(data) // team.size
-        )  # of all processes together
+        # Of all processes together.
+        self.batch_size = team.size * min(config.batch_size, len(data) // team.size)
         self.steps = len(data) // self.batch_size  # an epoch
         self.bf16 = uses_bf16(config.precision, device)
         self.dtype = image_dtype(run.model)
@@ -256,9 +253,8 @@ class _Loop:
         optimizers = run.resume()
         if self.team.rank > 0:
             run.out = None  # the first process writes for all
-        if (
-            run.finished and optimizers
-        ):  # stopped after the last epoch, before the weights were written
+        if run.finished and optimizers:
+            # It was stopped after the last epoch, before the weights were written.
             self.team.wait()  # until all have read the checkpoint
             if run.out:
                 run.save(optimizers)

@@ -42,13 +42,11 @@ class Team:
     def average(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by its mean over the processes."""
         if self.size > 1 and (tensors := list(tensors)):
-            together = torch.cat(
-                [tensor.flatten() for tensor in tensors]
-            )  # one message, not one for each
+            # One message, not one for each.
+            together = torch.cat([tensor.flatten() for tensor in tensors])
             dist.all_reduce(together)
-            for tensor, mean in zip(
-                tensors, (together / self.size).split([t.numel() for t in tensors]), strict=True
-            ):
+            means = (together / self.size).split([tensor.numel() for tensor in tensors])
+            for tensor, mean in zip(tensors, means, strict=True):
                 tensor.copy_(mean.view_as(tensor))
 
     def wait(self) -> None:
