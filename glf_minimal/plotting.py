@@ -203,7 +203,8 @@ def density_map(
     """
     import matplotlib.pyplot as plt
 
-    floors, bars = floors or {}, floors is not None
+    bars = floors is not None
+    floors = floors or {}
     ticks = torch.linspace(-limit, limit, 200)
     plane = torch.cartesian_prod(ticks, ticks)
     size = ((4.1 if bars else 3.4) * len(log_densities), 3.6)

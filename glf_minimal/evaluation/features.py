@@ -150,7 +150,8 @@ def folder_batches(path: str | Path, batch_size: int = 50) -> Iterator[Tensor]:
         raise DataError(
             f"folder: no pictures in {path} itself ({', '.join(sorted(PICTURE_ENDINGS))})"
         )
-    size, batch = None, []
+    size = None
+    batch = []
     for i, file in enumerate(files):
         picture = read_picture(file)
         size = size or picture.size
@@ -192,7 +193,8 @@ def extract(
             in eval mode.
         batches: such as ``folder_batches(path)`` or ``images.split(50)``.
     """
-    extractor, features = extractor.to(device).eval(), []
+    extractor = extractor.to(device).eval()
+    features = []
     # Images may be a float64 model's samples.
     dtype = next((p.dtype for p in extractor.parameters()), torch.float32)
     for images in (part for batch in batches for part in batch.split(AT_ONCE)):

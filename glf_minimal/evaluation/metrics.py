@@ -176,7 +176,8 @@ def gaussianity(eps: Tensor) -> dict[str, float]:
     from scipy.stats import kstest
 
     eps = checked_features(eps, "eps")
-    moments, dim = Moments().update(eps), eps.shape[1]
+    moments = Moments().update(eps)
+    dim = eps.shape[1]
     ks = [float(kstest(coordinate, "norm").statistic) for coordinate in eps.T.numpy()]
     return {
         "frechet_to_normal": frechet_distance(

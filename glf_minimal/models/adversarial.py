@@ -152,7 +152,8 @@ class AAE(LatentModel):
         critic_adam: Adam = Adam(betas=(0.5, 0.999)),
     ):
         super().__init__(encoder, decoder, latent_dim, beta, reconstruction)
-        self.prior, self.critic = StandardNormal(latent_dim), critic
+        self.prior = StandardNormal(latent_dim)
+        self.critic = critic
         updates = (
             Update(self.auto_encoder_parts(), "auto_encoder_losses"),
             Update({"critic": critic_adam}, "critic_losses"),

@@ -38,7 +38,8 @@ class AE(LatentModel):
         decoder_decay: float = 0.0,
     ):
         super().__init__(encoder, decoder, latent_dim, beta, reconstruction)
-        self.latent_penalty, self.fits_latents = latent_penalty, components > 0
+        self.latent_penalty = latent_penalty
+        self.fits_latents = components > 0
         self.prior = (
             GaussianMixture(latent_dim, components) if components else StandardNormal(latent_dim)
         )

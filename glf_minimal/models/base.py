@@ -116,7 +116,8 @@ class LatentModel(Trainable):
 
     def _encoder_output(self, x: Tensor, per_latent: int) -> Tensor:
         """The encoder's numbers (N, per_latent * D): a VAE's has two per latent."""
-        z, width = self._call("encoder", x), per_latent * self.latent_dim
+        z = self._call("encoder", x)
+        width = per_latent * self.latent_dim
         # Not len(x), which would fix the size of the batch in torch.export.
         if z.ndim != 2 or z.shape[0] != x.shape[0] or z.shape[1] != width:
             wanted = "latent_dim" if per_latent == 1 else f"{per_latent} * latent_dim"
@@ -171,7 +172,8 @@ class LatentModel(Trainable):
 
         A reconstruction loss with parameters of its own is one of them.
         """
-        parts, loss = {"encoder": Adam(), "decoder": decoder}, self.reconstruction
+        parts = {"encoder": Adam(), "decoder": decoder}
+        loss = self.reconstruction
         if isinstance(loss, nn.Module) and list(loss.parameters()):
             # A variance, alone, has a long way to go.
             parts["reconstruction"] = Adam(lr_factor=10.0)

@@ -52,7 +52,9 @@ class GLANN(LatentModel):
     ):
         super().__init__(None, decoder, latent_dim, beta, reconstruction)
         self.latents = nn.Embedding(images, latent_dim)
-        self.prior, self.candidates, self.encode_steps = generator, candidates, encode_steps
+        self.prior = generator
+        self.candidates = candidates
+        self.encode_steps = encode_steps
         parts = {
             name: adam for name, adam in self.auto_encoder_parts().items() if name != "encoder"
         }

@@ -68,7 +68,8 @@ class WAEMMD(LatentModel):
         penalty_weight: float = 10.0,
     ):
         super().__init__(encoder, decoder, latent_dim, beta, reconstruction)
-        self.prior, self.penalty_weight = StandardNormal(latent_dim), penalty_weight
+        self.prior = StandardNormal(latent_dim)
+        self.penalty_weight = penalty_weight
         self.stages = (Stage("joint", (Update(self.auto_encoder_parts()),)),)
 
     def describe(self) -> dict:

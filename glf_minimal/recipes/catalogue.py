@@ -171,7 +171,8 @@ def _uses_flow(model: dict) -> bool:
 
 
 def _recipe(system: str, family: str, summary: str, sources: list[str], **groups: dict) -> Recipe:
-    (title, _), data = SYSTEMS[system], groups["data"]["name"]
+    title, _ = SYSTEMS[system]
+    data = groups["data"]["name"]
     groups["flow"] = groups["flow"] if _uses_flow(groups["model"]) else {}
     if "images" in groups["model"]:
         groups["model"] = groups["model"] | {"images": TRAINING_IMAGES[data]}

@@ -156,7 +156,8 @@ class RecordedRow:
             f"{name} {value}" + ("" if full is None else f", not {full}")
             for name, (value, full) in less.items()
         ]
-        number, planned_seeds = len(self.records), self.experiment.seeds
+        number = len(self.records)
+        planned_seeds = self.experiment.seeds
         of = f" of {planned_seeds}" if number < planned_seeds else ""
         parts.append(f"{number} seed{'s' if number > 1 else ''}{of}")
         if self.diverged:
@@ -275,7 +276,9 @@ def nearest_distances(results: str | Path, data: str) -> dict[str, list[float]]:
 
 def notes(rows: list[RecordedRow]) -> list[str]:
     """How much was run of which row; which diverged; which were not run, and why: sentences."""
-    extents, lines, reasons = {}, [], {}
+    extents = {}
+    lines = []
+    reasons = {}
     for row in rows:
         ends = [
             f"seed {record.seed} {record.said('classifier')}"

@@ -40,7 +40,8 @@ def write_report(results: str | Path, out: str | Path) -> list[Path]:
         raise RunError(
             f"{results} is not a folder; give the folder of the records, data/results of a checkout"
         )
-    out, paths = user_path(out), []
+    out = user_path(out)
+    paths = []
     # All of them first, so that a damaged record is noticed before anything is written.
     texts = {name: table(results).markdown() for name, table in TABLES.items()}
     make_folder(out)

@@ -385,7 +385,8 @@ def compute(results: str | Path) -> Table:
         for row in read_rows(results, experiment, data).values()
         for record in row.records
     ]
-    counted, hours = set(), {}
+    counted = set()
+    hours = {}
     for name, record in records:
         run = json.dumps([record["recipe"], record.settings], sort_keys=True)
         if run not in counted:

@@ -52,7 +52,10 @@ class Run:
     """
 
     def __init__(self, model: Trainable, epochs: int, out: Path | None = None, seed: int = 0):
-        self.model, self.epochs, self.out, self.seed = model, epochs, out, seed
+        self.model = model
+        self.epochs = epochs
+        self.out = out
+        self.seed = seed
         self.history: History = []
         self.last_saved = time.monotonic()
 
@@ -71,7 +74,8 @@ class Run:
         At the end of the training the weights take the checkpoint's place.
         """
         self.model.eval()
-        metadata, weights = {"history": self.history}, plain_state(self.model)
+        metadata = {"history": self.history}
+        weights = plain_state(self.model)
         tensors = {f"model/{name}": value for name, value in weights.items()}
         tensors |= {f"optimizer/{name}": value for name, value in optimizers.items()}
         # First, so that a stop from here on loses no epoch.
@@ -175,7 +179,8 @@ def claim_folder(out: Path, settings: dict) -> None:
             path.unlink()
         write_json(out / CONFIG, settings)
         return
-    config, settings = read_json(out / CONFIG), json.loads(json.dumps(settings))
+    config = read_json(out / CONFIG)
+    settings = json.loads(json.dumps(settings))
     # The fingerprint is compared in a way of its own.
     differences = difference(config, settings, free=(*FREE_SETTINGS, "fingerprint"))
     # Of folders the digest of their pictures says whether they are the same, wherever they lie.

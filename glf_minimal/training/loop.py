@@ -249,7 +249,9 @@ class _Loop:
 
     def run_stages(self) -> History:
         """All stages, from where the run's folder says that the training stands."""
-        run, stages, steps = self.run, self.model.stages, self.steps
+        run = self.run
+        stages = self.model.stages
+        steps = self.steps
         optimizers = run.resume()
         if self.team.rank > 0:
             run.out = None  # the first process writes for all
@@ -390,7 +392,8 @@ class _Loop:
             if not broken:
                 return
             what = f"the weights {broken[0]} are not finite after step {step}"
-        out, epoch = self.run.out, checkpoint_epoch(self.run.out) if self.run.out else 0
+        out = self.run.out
+        epoch = checkpoint_epoch(self.run.out) if self.run.out else 0
         advice = "no checkpoint was written yet; try a smaller lr"
         if epoch:
             advice = (

@@ -94,7 +94,8 @@ class Stepper:
         """
         for name in [name for name in tensors if name.startswith(prefix)]:
             parameter_name, key = name.removeprefix(prefix).rsplit("/", 1)
-            parameter_name, value = plain_name(parameter_name), tensors[name]
+            parameter_name = plain_name(parameter_name)
+            value = tensors[name]
             if parameter_name not in self.parameters:
                 raise RunError(
                     f"{CHECKPOINT} is of a training that moved {parameter_name}, which this model "
