@@ -87,7 +87,7 @@ coverage: $(VENV)/.installed
 matrix: $(VENV)/.tools
 	$(BIN)/tox
 
-# Small changes to flows, models and metrics, one by one: do the tests notice?
+# Small changes to flows, losses, models, metrics, splits and settings, one by one: do the tests notice?
 mutants: $(VENV)/.tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/mutmut run
 	$(BIN)/mutmut results

@@ -76,8 +76,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first used: torch takes seconds, and 'glf --help' needs none
-    of it.
+    """Import a public name when it is first used.
+
+    torch takes seconds to import, and 'glf --help' needs none of it.
     """
     if name in __all__:
         for module in ("errors", "data", "flows", "networks", "models", "training", "evaluation"):

@@ -72,10 +72,8 @@ class ImageDataset:
                 )
         self._warn_of_black()
         if self.labels is not None:
-            shape, dtype = (
-                np.shape(self.labels),
-                getattr(self.labels, "dtype", type(self.labels).__name__),
-            )
+            shape = np.shape(self.labels)
+            dtype = getattr(self.labels, "dtype", type(self.labels).__name__)
             if dtype != torch.int64 or len(shape) not in (1, 2) or shape[0] != len(pixels):
                 got = f"{len(pixels)} images but {' x '.join(map(str, shape))} labels ({dtype})"
                 raise DataError(f"{self.name}: {got}; expected a tensor of int64, (N,) or (N, K)")
@@ -115,8 +113,9 @@ class ImageDataset:
         return digest.hexdigest()
 
     def batch(self, index: Tensor | slice) -> Tensor:
-        """Images at these places: float32 in [0, 1], (B, C, H, W), on the device of the data, in
-        the usual memory format whatever that of the data is.
+        """Images at these places: float32 in [0, 1], (B, C, H, W), on the device of the data.
+
+        They are in the usual memory format, whatever that of the data is.
         """
         if isinstance(index, Tensor):
             index = index.to(self.pixels.device)
@@ -143,8 +142,9 @@ def _as_pixels(arrays: np.ndarray) -> Tensor:
 
 
 def default_root() -> Path:
-    """Where data is kept: $GLF_DATA, else data/cache of this package's checkout, else
-    ~/.cache/glf-minimal.
+    """The folder where data is kept if none is given.
+
+    It is $GLF_DATA, else data/cache of this package's checkout, else ~/.cache/glf-minimal.
     """
     if root := os.environ.get("GLF_DATA"):
         return user_path(root)
@@ -216,9 +216,8 @@ def load_dataset(
     if not os.path.exists(cache):  # noqa: PTH110 (which does not raise where the name is too long)
         try:
             root.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(
-                root / ".lock"
-            ).acquire()  # processes that start together download once, one of them
+            # Of processes that start together, one downloads.
+            lock = FileLock(root / ".lock").acquire()
         except (OSError, ValueError) as error:
             raise DataError(f"cannot use the folder {root} ({error}); set another root") from error
         with lock:
@@ -324,18 +323,15 @@ def _torchvision(name: str, split: str, root: Path) -> tuple[np.ndarray, np.ndar
             "cifar10": datasets.CIFAR10,
         }[name]
         data = kind(str(downloads), train=split == "train", download=True)
-    except (
-        *DAMAGE,
-        http.client.HTTPException,
-    ) as error:  # of a download that failed, or of damaged files
-        hint = (
-            " or, on Debian, 'apt install dataset-fashion-mnist'" if name == "fashion-mnist" else ""
-        )
+    # Of a download that failed, or of damaged files.
+    except (*DAMAGE, http.client.HTTPException) as error:
+        hint = ""
+        if name == "fashion-mnist":
+            hint = " or, on Debian, 'apt install dataset-fashion-mnist'"
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise DataError(
             f"{name} is not in {root} and could not be downloaded ({reason}); connect to the "
-            "network, "
-            f"put {name}-{split}.npz there{hint}, delete what is damaged in {downloads}, "
+            f"network, put {name}-{split}.npz there{hint}, delete what is damaged in {downloads}, "
             f"or use mnist-5k, which needs no network"
         ) from error
     return np.asarray(data.data).reshape(-1, *SHAPES[name]), np.asarray(data.targets, np.int64)

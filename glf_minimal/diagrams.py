@@ -1,5 +1,6 @@
-"""Diagrams of the book, drawn with matplotlib: the model, the density gap, a coupling layer. Solid
-arrows carry values, dashed arrows gradients, so the pictures can be read without colours.
+"""Diagrams of the book, drawn with matplotlib: the model, the density gap, a coupling layer.
+
+Solid arrows carry values, dashed arrows gradients, so the pictures can be read without colours.
 """
 
 import numpy as np
@@ -50,8 +51,10 @@ def _path(axis, points, colour: str) -> None:
 
 
 def draw_model(axis=None):
-    """Draw GLF: what is computed in training (solid arrows), where the gradients of its two losses
-    go (dashed arrows) and where one of them is stopped, and how it generates. Returns the figure.
+    """Draw GLF; returns the figure.
+
+    It shows what is computed in training (solid arrows), where the gradients of the two losses go
+    (dashed arrows), where one of them is stopped, and how the model generates.
     """
     axis = _axis(axis, (12, 6.4))
     top, middle, bottom = 5.5, 3.1, 1.0
@@ -102,8 +105,10 @@ def draw_model(axis=None):
 
 
 def draw_density_gap():
-    """Draw the density gap: on the left where a decoder gets its latents in training and where when
-    it generates, on the right the two distributions on the plane. Returns the figure.
+    """Draw the density gap; returns the figure.
+
+    The left side shows where a decoder gets its latents from in training and in generation, the
+    right side shows the two distributions on the plane.
     """
     import matplotlib.pyplot as plt
 
@@ -174,8 +179,9 @@ def _two_clouds(axis) -> None:
 
 
 def draw_coupling():
-    """Draw a one-sided coupling layer, forward on the left and inverse on the right. Returns the
-    figure.
+    """Draw a one-sided coupling layer; returns the figure.
+
+    Its forward direction is on the left, its inverse on the right.
     """
     import matplotlib.pyplot as plt
 

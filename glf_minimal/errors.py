@@ -1,5 +1,6 @@
-"""The errors that name what came, what was expected and what to do; the command line prints them as
-one line.
+"""Errors that say what came, what was expected and what to do.
+
+The command line prints them as one line.
 """
 
 import difflib
@@ -8,8 +9,9 @@ from collections.abc import Iterable
 
 
 class GLFError(Exception):
-    """Base of the errors below. Its text is one line, also where it quotes another error or a name
-    of several.
+    """Base of the errors below.
+
+    Its text is one line, also where it quotes another error or a name that has several.
     """
 
     def __str__(self) -> str:
@@ -39,8 +41,9 @@ class MetricError(GLFError, ValueError):
 def whole_number(
     name: str, value: object, least: int = 0, error: type[GLFError] = RecipeError
 ) -> int:
-    """The value as an int, also of numpy's; an error that names it where it is none or below
-    ``least``.
+    """The value as an int, also of numpy's.
+
+    Raises an error that names the value if it is no whole number or is below ``least``.
     """
     is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not is_whole or value < least:
@@ -58,8 +61,9 @@ def real_number(
 
 
 def hint(name: str, names: Iterable[str], otherwise: str = "") -> str:
-    """Suggest close matches for an unknown name; failing that, give ``otherwise`` or, if it is
-    empty, list all names.
+    """Suggest close matches for an unknown name.
+
+    Failing that, give ``otherwise`` or, if it is empty, list all names.
     """
     names = list(names)
     close = difflib.get_close_matches(name, names, n=3)

@@ -1,5 +1,6 @@
-"""The files a run leaves behind: written whole or not at all, and read without running code from
-them.
+"""The files a run leaves behind.
+
+They are written whole or not at all, and read without running code from them.
 
 Tensors are kept as safetensors, everything else as JSON or CSV.
 """
@@ -38,8 +39,6 @@ DAMAGE = (
     MemoryError,
     OSError,
     RuntimeError,
-)
-DAMAGE += (
     SyntaxError,
     TypeError,
     ValueError,
@@ -47,8 +46,11 @@ DAMAGE += (
     lzma.LZMAError,
     pickle.PickleError,
     struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+    SafetensorError,
 )
-DAMAGE += (tokenize.TokenError, zipfile.BadZipFile, zlib.error, SafetensorError)
 
 
 def user_path(path: str | Path) -> Path:
@@ -63,8 +65,9 @@ def user_path(path: str | Path) -> Path:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to; move it to ``path`` when the block ends well, delete it
-    otherwise.
+    """Give a temporary path to write to.
+
+    It is moved to ``path`` when the block ends well, and deleted otherwise.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -84,8 +87,9 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Flush a folder's list of files to the disk, so that a move outlives a loss of power, where
-    the system can.
+    """Flush a folder's list of files to the disk, where the system can.
+
+    A move then outlives a loss of power.
     """
     with suppress(OSError):  # Windows opens no folders, some network disks flush none
         descriptor = os.open(folder, os.O_RDONLY)
@@ -96,8 +100,9 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _sweep(folder: Path, start: str = ".") -> None:
-    """Delete the temporary files of processes that were killed; those of others are still being
-    written.
+    """Delete the temporary files of processes that were killed.
+
+    Those of running processes are still being written.
     """
     for leftover in folder.glob(".*.tmp"):
         if not leftover.name.startswith(start):
@@ -122,8 +127,9 @@ def make_folder(path: Path, parents: bool = True) -> None:
 
 @contextmanager
 def locked_folder(out: Path) -> Iterator[Path]:
-    """Make the folder ``out``, keep other runs out of it while the block lasts, sweep up after
-    killed ones.
+    """Make the folder ``out`` and keep other runs out of it while the block lasts.
+
+    Temporary files of killed runs are deleted.
     """
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file; give the name of a folder, or move the file away")
@@ -221,9 +227,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict | None 
         header = {
             "glf_minimal": json.dumps(metadata | {"digest": tensors_digest(tensors, metadata)})
         }
-        temporary.write_bytes(
-            save(tensors, header)
-        )  # save_file would make another temporary file, unknown to _sweep
+        # save_file would make another temporary file, unknown to _sweep.
+        temporary.write_bytes(save(tensors, header))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -244,15 +249,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     except DAMAGE as error:
         raise RunError(
             f"{path} is not an undamaged safetensors file ({error}); delete it and train again; "
-            "pickled .pt or .ckpt "
-            f"files are refused, as loading one can run code from it"
+            "pickled .pt or .ckpt files are refused, as loading one can run code from it"
         ) from error
 
 
 def read_pretrained(path: Path) -> dict[str, Tensor]:
-    """Read the weights of a published network, .safetensors or .pth, without running code from the
-    file.
-    """
+    """Read a published network's weights, .safetensors or .pth, without running code from them."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

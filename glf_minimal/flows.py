@@ -28,8 +28,9 @@ def draw_noise(
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """temperature * eps, eps ~ N(0, I): (n, dim), on the device of ``like``, and in its dtype or in
-    float32 where that is half precision.
+    """temperature * eps, eps ~ N(0, I): (n, dim), on the device of ``like``.
+
+    Its dtype is that of ``like``, or float32 where that is half precision.
     """
     device = like.device if generator is None else generator.device
     dtype = torch.promote_types(like.dtype, torch.float32)
@@ -38,7 +39,9 @@ def draw_noise(
 
 
 class Conditioner(nn.Module):
-    """The network of a coupling layer: half of a vector in, raw log-scale ``a`` and shift ``t``
+    """The network of a coupling layer.
+
+    Half of a vector goes in; the raw log-scale ``a`` and the shift ``t`` of the other half come
     out.
 
     joint=True is one MLP with both outputs (slide deck); joint=False is one MLP each (authors'
@@ -75,8 +78,9 @@ class Conditioner(nn.Module):
 
 
 class AffineCoupling(nn.Module):
-    """Half of z moves by a scale and a shift computed from the other half; the Jacobian is
-    triangular.
+    """Half of a vector moves by a scale and a shift that are computed from the other half.
+
+    The Jacobian is triangular.
 
     With z = (z1, z2) and (a, t) from the conditioner of the half that stays:
 
@@ -181,8 +185,7 @@ class Permutation(nn.Module):
 
 
 class Flow(nn.Module):
-    """Invertible layers in sequence, with the standard normal N(0, I) as the distribution of the
-    noise.
+    """Invertible layers in sequence, from latents to noise with the distribution N(0, I).
 
     The density of a latent follows from the change of variables (slide deck, "Generative Latent
     Flow"):
@@ -241,8 +244,9 @@ class Flow(nn.Module):
 
     @torch.no_grad()
     def inverse_error(self, z: Tensor) -> float:
-        """How exactly the inverse undoes f in this precision: the largest entry of |f^-1(f(z)) - z|
-        on latents (N, D).
+        """How exactly the inverse undoes f in this precision.
+
+        This is the largest entry of |f^-1(f(z)) - z| on latents (N, D).
 
         Relative to the largest entry of |z| where that is above 1; infinite where the way back is
         not finite.

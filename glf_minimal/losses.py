@@ -1,5 +1,6 @@
-"""Reconstruction losses, in nats per image: summed over pixels and channels, averaged over the
-batch.
+"""Reconstruction losses, in nats per image.
+
+They are summed over pixels and channels and averaged over the batch.
 
 Each takes a reconstruction and the image, both (N, C, H, W) in [0, 1], and returns a scalar.
 """
@@ -20,15 +21,14 @@ def mse(reconstruction: Tensor, x: Tensor) -> Tensor:
 
 
 def l1(reconstruction: Tensor, x: Tensor) -> Tensor:
-    """Absolute error. Up to a constant, the negative log-likelihood of a Laplace decoder of scale
-    1.
-    """
+    """Absolute error: up to a constant -log-likelihood of a Laplace decoder of scale 1."""
     return F.l1_loss(reconstruction, x, reduction="sum") / len(x)
 
 
 def bce(reconstruction: Tensor, x: Tensor) -> Tensor:
-    """Binary cross-entropy: -log-likelihood of a Bernoulli decoder, for binary (or grey, in [0, 1])
-    x.
+    """Binary cross-entropy: -log-likelihood of a Bernoulli decoder.
+
+    The images are binary, or grey in [0, 1].
 
     Computed outside autocast, in the dtype of the images: half precision has no BCE. Where the
     reconstruction is NaN, so is the result; torch's BCE would raise an error there, on a GPU one

@@ -15,8 +15,9 @@ Shape = tuple[int, int, int]
 
 
 def dtype_of(network: nn.Module, default: torch.dtype = torch.float32) -> torch.dtype:
-    """The floating point type of a network's first weights, or ``default`` where it has none, as
-    a plain function.
+    """The floating point type of a network's first weights.
+
+    It is ``default`` where there are none, as in a plain function.
     """
     weights = network.parameters() if isinstance(network, nn.Module) else ()
     types = (parameter.dtype for parameter in weights)
@@ -34,8 +35,7 @@ def run_in_its_dtype(network: nn.Module, x: Tensor) -> Tensor:
 
 
 class ConvNetwork(nn.Sequential):
-    """Layers in sequence; images pass between them in the memory format that convolutions are
-    fastest with.
+    """Layers in sequence that keep images in the fastest memory format for convolutions.
 
     What it returns has the usual format again, and its weights never leave it.
     """
@@ -85,8 +85,9 @@ def mlp(
     activation: str = "ReLU",
     batch_norm: bool = False,
 ) -> nn.Sequential:
-    """A fully connected network on vectors, (N, inputs) -> (N, outputs): critics, generators of
-    latents.
+    """A fully connected network on vectors, (N, inputs) -> (N, outputs).
+
+    Critics and generators of latents are such networks.
     """
     return nn.Sequential(*_mlp([inputs, *hidden, outputs], activation, batch_norm))
 
@@ -122,8 +123,7 @@ def _quarter(image_shape: Shape) -> tuple[int, int, int]:
     if height % 4 or width % 4:
         raise ValueError(
             "image_shape: the convolutional pair halves the sides twice, so they must be "
-            "multiples of 4; "
-            f"got {height}x{width}: scale the images, or use the MLPs"
+            f"multiples of 4; got {height}x{width}: scale the images, or use the MLPs"
         )
     return channels, height // 4, width // 4
 

@@ -1,5 +1,4 @@
-"""Perceptual reconstruction loss: L1 on pixels plus L1 on the features of a network that knows
-ImageNet.
+"""Perceptual loss: L1 on pixels plus L1 on the features of a network that knows ImageNet.
 
 The authors compare VGG16's features; SqueezeNet 1.1 is the small alternative (its weights are a
 download of 5 MB, VGG16's of 528 MiB).
@@ -52,8 +51,9 @@ def normalized(images: Tensor) -> Tensor:
 
 
 def load_features(network: str, weights: str | Path | None = None) -> nn.Sequential:
-    """The convolutional layers of torchvision's VGG16 or SqueezeNet 1.1 with their ImageNet
-    weights, frozen.
+    """The convolutional layers of VGG16 or SqueezeNet 1.1 with their ImageNet weights, frozen.
+
+    They are torchvision's.
 
     Args:
         network: "vgg16" or "squeezenet".
@@ -73,8 +73,7 @@ def load_features(network: str, weights: str | Path | None = None) -> nn.Sequent
             file = cached_weights(network)
             raise RecipeError(
                 f"the ImageNet weights of {network} could not be downloaded ({error}); connect "
-                "to the network, put "
-                f"{file.name} into {file.parent}, or name a local file: "
+                f"to the network, put {file.name} into {file.parent}, or name a local file: "
                 f"reconstruction={network}:PATH"
             ) from error
     else:
@@ -93,8 +92,9 @@ def load_features(network: str, weights: str | Path | None = None) -> nn.Sequent
 
 
 class PerceptualLoss(nn.Module):
-    """L1 on pixels plus L1 on features, each summed over all entries and averaged over the batch
-    (paper, Fig. 5).
+    """L1 on pixels plus L1 on features (paper, Fig. 5).
+
+    Each is summed over all entries and averaged over the batch.
 
     Grey images are repeated in three channels. The network is loaded when it is first needed and is
     no part of the module's parameters or state: a run's weights do not contain it.
@@ -125,8 +125,7 @@ class PerceptualLoss(nn.Module):
         if x.shape[1] not in (1, 3) or min(x.shape[2:]) < SMALLEST:
             raise ValueError(
                 "perceptual loss: expected grey or RGB images (N, 1 or 3, H, W) of at least "
-                f"{SMALLEST} pixels, "
-                f"got {tuple(x.shape)}"
+                f"{SMALLEST} pixels, got {tuple(x.shape)}"
             )
         if self._features[0] is None:
             self._features[0] = load_features(self.network, self.weights)
@@ -135,10 +134,10 @@ class PerceptualLoss(nn.Module):
         layers = always + (from_64_pixels if min(x.shape[2:]) >= 64 else ())
         h = normalized(x).to(dtype_of(network, x.dtype))
         maps = []
-        for place, layer in enumerate(network[: layers[-1] + 1]):
+        for index, layer in enumerate(network[: layers[-1] + 1]):
             # Not in place: a kept map must not be overwritten by the layer after it.
             h = F.relu(h) if isinstance(layer, nn.ReLU) else layer(h)
-            if place in layers:
+            if index in layers:
                 maps.append(h.to(x.dtype))  # sums of half precision would lose digits
         return maps
 

@@ -12,14 +12,8 @@ from torch import Tensor
 from glf_minimal.errors import DataError
 from glf_minimal.files import DAMAGE, atomic, user_path
 
-PICTURE_FORMATS = (
-    "PNG",
-    "JPEG",
-    "WEBP",
-    "BMP",
-    "GIF",
-    "TIFF",
-)  # no others: for EPS, Pillow would start Ghostscript
+# No others: for EPS, Pillow would start Ghostscript.
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 NOT_A_PICTURE = (*DAMAGE, Image.DecompressionBombError)  # what Pillow raises
 GREY = ("1", "L", "LA", "La")  # modes of Pillow's, beside those of 16 bits
 

@@ -1,5 +1,6 @@
-"""Pictures: image grids, training curves, maps of latents and densities. Knows tensors and
-histories, no models.
+"""Pictures: image grids, training curves, maps of latents and densities.
+
+This file knows tensors and histories, no models.
 """
 
 from collections.abc import Callable
@@ -60,8 +61,9 @@ def show_grids(grids: dict[str, Tensor], columns: int | None = None, size: float
 
 
 def panels(count: int, width: float = 3.6, height: float = 2.8):
-    """A figure with ``count`` axes of this size in inches, at most three in a row; returns it and
-    the list of axes.
+    """A figure with ``count`` axes of this size in inches, at most three in a row.
+
+    Returns the figure and the list of axes.
     """
     import matplotlib.pyplot as plt
 
@@ -131,8 +133,9 @@ def latent_map(
     labels: dict[str, Tensor] | None = None,
     axes_names: tuple[str, str] = ("first coordinate", "second coordinate"),
 ):
-    """Scatter sets of vectors (N, 2) side by side on the same axes, each under its title; returns
-    the figure.
+    """Scatter sets of vectors (N, 2) side by side on the same axes; returns the figure.
+
+    Each set stands under its title.
 
     Args:
         vectors: by title, the points (N, 2) of a panel.
@@ -187,8 +190,9 @@ def density_map(
     points: dict[str, Tensor] | None = None,
     floors: dict[str, float] | None = None,
 ):
-    """Draw densities on the plane side by side, each under its title and in its own scale; returns
-    the figure.
+    """Draw densities on the plane side by side; returns the figure.
+
+    Each stands under its title and has its own scale.
 
     Args:
         log_densities: functions (N, 2) -> (N,), log-densities in nats.
@@ -199,7 +203,8 @@ def density_map(
     """
     import matplotlib.pyplot as plt
 
-    floors, bars = floors or {}, floors is not None
+    bars = floors is not None
+    floors = floors or {}
     ticks = torch.linspace(-limit, limit, 200)
     plane = torch.cartesian_prod(ticks, ticks)
     size = ((4.1 if bars else 3.4) * len(log_densities), 3.6)

@@ -21,8 +21,9 @@ LIBRARIES = (
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, this package and the libraries that its numbers depend on, as far as they
-    are installed.
+    """Versions of Python, this package and the libraries that its numbers depend on.
+
+    Libraries that are not installed are left out.
     """
     from glf_minimal import __version__
 
@@ -34,8 +35,9 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """The commit of this package's checkout, with "+" where files differ from it; None outside a
-    checkout.
+    """The commit of this package's checkout, or None outside a checkout.
+
+    It ends with "+" where files differ from it.
     """
     folder = Path(__file__).parent.parent
     if not (folder / ".git").exists():  # installed, perhaps below a repository of someone else
@@ -53,8 +55,9 @@ def git_commit() -> str | None:
 
 
 def hardware(device: torch.device) -> str:
-    """The GPU's name; or the CPU's, its family and model where the system tells, and how many
-    threads torch uses.
+    """The GPU's name, or the CPU's and how many threads torch uses.
+
+    A CPU's family and model are added where the system tells.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from glf_minimal import TrainConfig, fit, load_dataset
-from glf_minimal.cli import _parse_settings
+from glf_minimal.cli.options import parse_settings
 from glf_minimal.data import SHAPES, ImageDataset
 from glf_minimal.errors import DataError, MetricError, RunError
 from glf_minimal.evaluation.classifier import (
@@ -228,7 +228,7 @@ def assert_command_gives_settings(facts):
     program, command, option, name, *changes = shlex.split(facts["command"])
     assert (program, command, option) == ("glf", "train", "--recipe")
     assert set(changes[::2]) <= {"--set"}
-    settings = get_recipe(name).with_settings(_parse_settings(changes[1::2])).settings()
+    settings = get_recipe(name).with_settings(parse_settings(changes[1::2])).settings()
     for group in ("data", "model"):
         assert facts["settings"][group].items() <= settings[group].items()
     for key in ("epochs", "batch_size", "lr", "schedule", "seed"):

@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from glf_minimal.cli import _parse_settings
+from glf_minimal.cli.options import parse_settings
 from glf_minimal.evaluation.protocol import Protocol
 from glf_minimal.recipes.catalogue import RECIPES, get_recipe
 from glf_minimal.recipes.run import train_command
@@ -52,7 +52,7 @@ def test_changed_settings_survive_the_shell(name, changes):
     command = shlex.split(train_command({"recipe": name, **as_json(settings)}))
     assert command[:4] == ["glf", "train", "--recipe", name]
     assert len(command) == 4 + 2 * len(changes)
-    assert get_recipe(name).with_settings(_parse_settings(command[5::2])).settings() == as_json(
+    assert get_recipe(name).with_settings(parse_settings(command[5::2])).settings() == as_json(
         settings
     )
 

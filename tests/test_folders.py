@@ -10,7 +10,7 @@ from training_helpers import quick
 
 from glf_minimal import GLF, DataError, fit, load_dataset, mlp_decoder, mlp_encoder, one_sided_flow
 from glf_minimal.evaluation.features import folder_batches
-from glf_minimal.folders import split_folder
+from glf_minimal.folders import list_pictures, split_folder
 
 
 def save(path, level=100, mode="L", size=(8, 8)):
@@ -159,6 +159,34 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "private").mkdir(mode=0)
     with pytest.raises(DataError, match=r"cannot read .*private"):
         load_dataset(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize("read", [split_folder, list_pictures])
+def test_a_folder_that_is_gone_is_named(tmp_path, read):
+    gone = tmp_path / "gone"
+    with pytest.raises(DataError) as error:
+        read(gone)
+    reason = "No such file or directory"
+    assert str(error.value) == f"folder: cannot read {gone} ({reason}); is it yours to read?"
+
+
+def test_pictures_are_listed_by_name_folder_after_folder(tmp_path):
+    save(tmp_path / "pics" / "x.png")
+    for name in ("b.png", "a/z.PNG", "a/b/c.jpeg", "c/a.webp", ".hidden/a.png", "a/note.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "a" / "folder.png").mkdir()
+
+    def names(**arguments):
+        listing = list_pictures(tmp_path, **arguments)
+        return [path.relative_to(tmp_path).as_posix() for path in listing.pictures]
+
+    inside_a = ["a/b/c.jpeg", "a/gone.png", "a/z.PNG"]
+    assert names() == [*inside_a, "b.png", "c/a.webp", "pics/x.png"]
+    assert names(without=(tmp_path / "pics", tmp_path / "c")) == [*inside_a, "b.png"]
+    assert names(deep=False) == ["b.png"]
+    assert list_pictures(tmp_path).others == {".txt": 1}
 
 
 def test_both_splits_have_the_same_channels(tmp_path):

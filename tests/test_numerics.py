@@ -28,7 +28,6 @@ from torch import nn
 
 from glf_minimal import DivergenceError
 from glf_minimal.evaluation.classifier import Classifier
-from glf_minimal.losses import bce
 from glf_minimal.recipes.build import MODELS
 
 # What may go wrong in training: a term or weights, at a step; or a sample, or a mixture.
@@ -215,18 +214,6 @@ def test_a_loss_that_torch_refuses_is_named():
     model = build("glf")
     model.reconstruction = lambda x_hat, x: (x_hat.flatten(1) @ x.flatten(1)).sum()
     assert re.match(r"GLF\.losses: mat1 and mat2 shapes", outcome(train, model, pictures()))
-
-
-def test_bce_of_nan_is_nan_and_else_torchs():
-    x, x_hat = pictures(4).pixels, pictures(8).pixels[4:].requires_grad_()
-    with torch.no_grad():
-        x_hat[0, 0, 0, :2] = torch.tensor([0.0, 1.0])
-    expected = nn.functional.binary_cross_entropy(x_hat, x, reduction="sum") / 4
-    assert torch.equal(bce(x_hat, x), expected)
-    assert torch.equal(*(torch.autograd.grad(loss, x_hat)[0] for loss in (bce(x_hat, x), expected)))
-    spoiled = x_hat.detach().clone()
-    spoiled[1, 0, 1, 1] = float("nan")
-    assert bce(spoiled, x).isnan()
 
 
 @pytest.mark.parametrize("width", [2, 4, 6])

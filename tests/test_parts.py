@@ -6,7 +6,7 @@ from torch import nn
 from training_helpers import Gives
 
 from glf_minimal import one_sided_flow, two_sided_flow
-from glf_minimal.flows import AffineCoupling, Permutation, draw_noise
+from glf_minimal.flows import AffineCoupling, Conditioner, Permutation, draw_noise
 from glf_minimal.models import AE, VAE, Adam, LatentModel, Stage
 
 DIM = 7
@@ -84,6 +84,26 @@ def test_noise():
     )
     assert torch.equal(given, default)
     assert default.dtype == torch.float64
+    cool = draw_noise(3, 2, like, 0.5, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(cool, 0.5 * default)
+
+
+def test_noise_is_where_it_is_needed_and_never_in_half_precision():
+    like = torch.empty(0, dtype=torch.bfloat16, device="meta")
+    for generator in (None, torch.Generator().manual_seed(0)):
+        noise = draw_noise(3, 2, like, generator=generator)
+        assert (noise.device.type, noise.dtype) == ("meta", torch.float32)
+
+
+def test_conditioners():
+    """Two hidden layers unless told otherwise; outputs in the type of the input."""
+    joint = Conditioner(4, 3, 8, joint=True, batch_norm=False)
+    assert widths(joint) == [[4, 8, 8, 6]]
+    assert widths(Conditioner(4, 3, 8, joint=False, batch_norm=False)) == [[4, 8, 8, 3]] * 2
+    assert widths(AffineCoupling(DIM, 8).move_second) == [[4, 8, 8, 3]] * 2
+    scale, shift = joint(torch.ones(2, 4, dtype=torch.float64))
+    assert scale.shape == shift.shape == (2, 3)
+    assert scale.dtype == shift.dtype == torch.float64
 
 
 @pytest.mark.parametrize("betas", [(0.0, 0.0), (0.999, 0.0), (0.0, 0.9999)])

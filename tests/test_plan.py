@@ -8,7 +8,14 @@ import torch
 
 from glf_minimal.errors import RecipeError
 from glf_minimal.recipes.build import build_model
-from glf_minimal.reproduction import EXPERIMENTS, get_experiment, make_cells, plan, published
+from glf_minimal.reproduction import (
+    EXPERIMENTS,
+    cells,
+    get_experiment,
+    make_cells,
+    plan,
+    published,
+)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -45,6 +52,20 @@ def test_every_published_row_is_planned():
     ):
         for planned in experiment.rows.values():
             assert rows.keys() <= {row.name for row in planned}
+
+
+def test_folders_of_trainings_with_lists_in_their_settings(tmp_path):
+    """Named after the parts; one that an earlier version has begun goes on under its own name."""
+    row = cells.Row("row", "", "two-stage-vae-small-mnist", {"model.hidden": [500, 500]})
+    borrower = cells.Row("next", "", "glf-small-mnist", lender="row")
+    experiment = cells.Experiment("trial", "", {"mnist": (row, borrower)})
+    first, second = make_cells(experiment, seeds=1)
+    name = "two-stage-vae-small-mnist-hidden-500-500"
+    assert first.run(tmp_path) == tmp_path / name
+    assert second.run(tmp_path) == tmp_path / f"glf-small-mnist-on-{name}"
+    earlier = tmp_path / "two-stage-vae-small-mnist-hidden-[500, 500]"
+    earlier.mkdir()
+    assert first.run(tmp_path) == earlier
 
 
 def test_cells_are_chosen():

@@ -21,7 +21,6 @@ from glf_minimal import (
     DivergenceError,
     FlowAE,
     Stage,
-    TrainConfig,
     Update,
     fit,
     mlp_decoder,
@@ -287,31 +286,6 @@ def test_stages_divide_the_epochs(shares, epochs, expected):
 def test_fewer_epochs_than_stages(make_glf, some_digits):
     with pytest.raises(ValueError, match="trains in 2 stages"):
         fit(make_glf(model=TwoStages), some_digits, quick(1))
-
-
-def test_schedules():
-    cosine, halve = TrainConfig(schedule="cosine"), TrainConfig(schedule="halve", halve_every=10)
-    assert [cosine.lr_factor(0, p) for p in (0, 0.5)] == [1, pytest.approx(0.5)]
-    assert [halve.lr_factor(epoch, 0) for epoch in (0, 9, 10, 25)] == [1, 1, 0.5, 0.25]
-    assert TrainConfig().lr_factor(99, 0.9) == 1
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        {"epochs": 0},
-        {"batch_size": 0},
-        {"lr": -1.0},
-        {"lr": float("nan")},
-        {"lr": float("inf")},
-        {"seed": 2**32},
-        {"schedule": "step"},
-        {"precision": "int8"},
-    ],
-)
-def test_bad_settings_are_named(bad):
-    with pytest.raises(ValueError, match=next(iter(bad))):
-        TrainConfig(**bad)
 
 
 def test_a_device_that_is_not_there(make_glf, some_digits):

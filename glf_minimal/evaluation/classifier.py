@@ -146,7 +146,8 @@ class Classifier(Trainable):
             x = _random_crops(x, self.crop)
         if self.zoom == 1 and self.shift == 0 and not self.flip:
             return x
-        n, like = len(x), {"device": x.device, "dtype": x.dtype}
+        n = len(x)
+        like = {"device": x.device, "dtype": x.dtype}
         scale = torch.exp(-torch.rand(n, **like) * math.log(self.zoom))
         sign = 1.0 - 2.0 * (torch.rand(n, **like) < 0.5) if self.flip else torch.ones_like(scale)
         offset = (2 * torch.rand(n, 2, 1, **like) - 1) * 2 * self.shift

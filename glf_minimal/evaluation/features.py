@@ -77,8 +77,7 @@ class InceptionFeatures(FrozenFeatures):
         state = _inception_weights(weights, inception.FID_WEIGHTS_URL)
         # pytorch-fid's own loader neither checks the download nor refuses pickled code, so it gets
         # what was read here. The fork keeps its initial weights, overwritten at once, from moving
-        # torch's global random
-        # state.
+        # torch's global random state.
         loader = mock.patch.object(inception, "load_state_dict_from_url", return_value=state)
         with loader, torch.random.fork_rng([]):
             try:
@@ -94,9 +93,8 @@ class InceptionFeatures(FrozenFeatures):
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         low, high = images.min().item(), images.max().item()
-        if (
-            images.ndim != 4 or images.shape[1] not in (1, 3) or not (low >= 0 and high <= 1)
-        ):  # also true of NaN
+        in_range = low >= 0 and high <= 1  # not so of NaN
+        if images.ndim != 4 or images.shape[1] not in (1, 3) or not in_range:
             got = f"{tuple(images.shape)} from {low:g} to {high:g}"
             raise MetricError(f"expected grey or RGB images (N, 1 or 3, H, W) in [0, 1]; got {got}")
         with torch.autocast(images.device.type, enabled=False):
@@ -153,7 +151,8 @@ def folder_batches(path: str | Path, batch_size: int = 50) -> Iterator[Tensor]:
         raise DataError(
             f"folder: no pictures in {path} itself ({', '.join(sorted(PICTURE_ENDINGS))})"
         )
-    size, batch = None, []
+    size = None
+    batch = []
     for i, file in enumerate(files):
         picture = read_picture(file)
         size = size or picture.size
@@ -195,10 +194,10 @@ def extract(
             in eval mode.
         batches: such as ``folder_batches(path)`` or ``images.split(50)``.
     """
-    extractor, features = extractor.to(device).eval(), []
-    dtype = next(
-        (p.dtype for p in extractor.parameters()), torch.float32
-    )  # images may be a float64 model's samples
+    extractor = extractor.to(device).eval()
+    features = []
+    # Images may be a float64 model's samples.
+    dtype = next((p.dtype for p in extractor.parameters()), torch.float32)
     at_once = AT_ONCE.get(torch.device(device).type, AT_ONCE["other"])
     for images in (part for batch in batches for part in batch.split(at_once)):
         features.append(extractor(images.to(device, dtype)).float().cpu())

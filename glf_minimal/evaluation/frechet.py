@@ -61,7 +61,9 @@ class Moments:
     """
 
     def __init__(self):
-        self.n, self.mean, self._scatter = 0, None, 0.0
+        self.n = 0
+        self.mean = None
+        self._scatter = 0.0
 
     def update(self, features: Tensor) -> "Moments":
         """Take in features (N, F), N > 0, of any dtype and device; returns itself."""
@@ -130,9 +132,11 @@ def bootstrap_standard_error(
     if resamples < 2:
         raise MetricError(f"resamples: expected at least 2, got {resamples}")
     generated = checked_features(generated, "generated")
-    reference, n = Moments().update(real), len(generated)
+    reference = Moments().update(real)
+    n = len(generated)
     generator = torch.Generator().manual_seed(seed)
-    root, distances = _root(reference.covariance), []
+    root = _root(reference.covariance)
+    distances = []
     for _ in range(resamples):
         drawn = Moments().update(generated[torch.randint(n, (n,), generator=generator)])
         distances.append(_distance(reference.mean, root, drawn.mean, _root(drawn.covariance)))

@@ -154,9 +154,8 @@ def kernel_distance(
     kid = require("torchmetrics.image.kid", "torchmetrics")
     with warnings.catch_warnings(), torch.random.fork_rng([]):
         warnings.filterwarnings("ignore", "Metric `Kernel Inception Distance` will save")
-        torch.default_generator.manual_seed(
-            seed
-        )  # torch.manual_seed would also move the GPUs' states
+        # torch.manual_seed would also move the GPUs' states.
+        torch.default_generator.manual_seed(seed)
         distance = kid.KernelInceptionDistance(nn.Identity(), subsets, size)
         distance.update(real, real=True)
         distance.update(generated, real=False)
@@ -168,18 +167,17 @@ def gaussianity(eps: Tensor) -> dict[str, float]:
     """How far vectors eps (N, D) are from draws of N(0, I), such as latents after the flow.
 
     Returns:
-        {"frechet_to_normal": ``frechet_distance`` of their moments from N(0, I); draws of N(0, I)
-        themselves give
-            about D / N + D (D + 1) / (4 N),
-        "ks_max", "ks_mean": largest and mean Kolmogorov-Smirnov distance of a coordinate from N(0,
-        1), in [0, 1];
-            draws of N(0, 1) give about 0.87 / sqrt(N) on average,
-        "mean_squared_norm_over_d": mean of |eps|² / D; draws of N(0, I) give about 1}
+        "frechet_to_normal": ``frechet_distance`` of their moments from N(0, I); draws of N(0, I)
+            themselves give about D / N + D (D + 1) / (4 N).
+        "ks_max", "ks_mean": largest and mean Kolmogorov-Smirnov distance of a coordinate from
+            N(0, 1), in [0, 1]; draws of N(0, 1) give about 0.87 / sqrt(N) on average.
+        "mean_squared_norm_over_d": mean of |eps|² / D; draws of N(0, I) give about 1.
     """
     from scipy.stats import kstest
 
     eps = checked_features(eps, "eps")
-    moments, dim = Moments().update(eps), eps.shape[1]
+    moments = Moments().update(eps)
+    dim = eps.shape[1]
     ks = [float(kstest(coordinate, "norm").statistic) for coordinate in eps.T.numpy()]
     return {
         "frechet_to_normal": frechet_distance(
@@ -237,10 +235,8 @@ def reconstruction_errors(pairs: Iterable[tuple[Tensor, Tensor]]) -> dict[str, f
 
 def _pair(real: Tensor, generated: Tensor) -> tuple[Tensor, Tensor]:
     """Both sets as checked float64 features of one length."""
-    real, generated = (
-        checked_features(real, "real_features"),
-        checked_features(generated, "generated_features"),
-    )
+    real = checked_features(real, "real_features")
+    generated = checked_features(generated, "generated_features")
     if real.shape[1] != generated.shape[1]:
         raise MetricError(
             f"expected features of one length, got {real.shape[1]} (real) and {generated.shape[1]}"

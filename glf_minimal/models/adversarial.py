@@ -1,5 +1,6 @@
-"""Models with a critic on latents: a learned generator of latents (AdvAE), or an encoder made to
-match N(0, I).
+"""Models with a critic on latents.
+
+A generator learns to make latents (AdvAE), or an encoder is made to match N(0, I) (AAE).
 """
 
 import torch
@@ -15,8 +16,9 @@ GAN_LOSSES = ("non-saturating", "wgan-gp")
 
 
 def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    """E (|grad D(z)| - 1)^2 at random points z between real and fake latents (N, D) (report, Eq.
-    7).
+    """E (|grad D(z)| - 1)^2 at random points z between real and fake latents (N, D).
+
+    It is the penalty of a WGAN-GP (report, Eq. 7).
     """
     mix = torch.rand(len(real), 1, device=real.device, dtype=real.dtype)
     # The penalty is part of a loss, so its graph is kept; gradients are on even where the caller
@@ -50,8 +52,9 @@ def critic_losses(
 
 
 def fooling_loss(critic: nn.Module, fake: Tensor, gan: str) -> Tensor:
-    """What the maker of the fakes minimizes: -E log D(fake), or -E D(fake) for a WGAN (report, Eq.
-    6 and 8).
+    """What the maker of the fakes minimizes: -E log D(fake), or -E D(fake) for a WGAN.
+
+    See the report, Eq. 6 and 8.
     """
     scores = run_in_its_dtype(critic, fake).float()
     return F.softplus(-scores).mean() if gan == "non-saturating" else -scores.mean()
@@ -89,12 +92,10 @@ class AdvAE(LatentModel):
         super().__init__(encoder, decoder, latent_dim, beta, reconstruction)
         if gan not in GAN_LOSSES:
             raise ValueError(f"gan: expected one of {', '.join(GAN_LOSSES)}; got {gan!r}")
-        self.prior, self.critic, self.gan, self.penalty_weight = (
-            generator,
-            critic,
-            gan,
-            penalty_weight,
-        )
+        self.prior = generator
+        self.critic = critic
+        self.gan = gan
+        self.penalty_weight = penalty_weight
         self.stages = (
             Stage(
                 "auto-encoder", (Update(self.auto_encoder_parts(), "auto_encoder_losses"),), share
@@ -125,8 +126,9 @@ class AdvAE(LatentModel):
 
 
 class AAE(LatentModel):
-    """Adversarial auto-encoder (Makhzani et al., arXiv:1511.05644): a critic tells latents from
-    N(0, I).
+    """Adversarial auto-encoder: a critic tells its latents from N(0, I).
+
+    See Makhzani et al., arXiv:1511.05644.
 
     Three steps on every batch: encoder and decoder reconstruct; the critic learns to tell draws of
     N(0, I) from latents; the encoder learns to fool it.
@@ -150,7 +152,8 @@ class AAE(LatentModel):
         critic_adam: Adam = Adam(betas=(0.5, 0.999)),
     ):
         super().__init__(encoder, decoder, latent_dim, beta, reconstruction)
-        self.prior, self.critic = StandardNormal(latent_dim), critic
+        self.prior = StandardNormal(latent_dim)
+        self.critic = critic
         updates = (
             Update(self.auto_encoder_parts(), "auto_encoder_losses"),
             Update({"critic": critic_adam}, "critic_losses"),

@@ -8,8 +8,9 @@ from glf_minimal.models.stages import Adam, Stage, Update
 
 
 class AE(LatentModel):
-    """A deterministic auto-encoder; its samples come from a Gaussian mixture fitted to its latents
-    at the end.
+    """A deterministic auto-encoder that samples from a Gaussian mixture of its latents.
+
+    The mixture is fitted to the latents at the end of the training.
 
         L = beta * recon + latent_penalty * |z|^2 / 2
 
@@ -37,7 +38,8 @@ class AE(LatentModel):
         decoder_decay: float = 0.0,
     ):
         super().__init__(encoder, decoder, latent_dim, beta, reconstruction)
-        self.latent_penalty, self.fits_latents = latent_penalty, components > 0
+        self.latent_penalty = latent_penalty
+        self.fits_latents = components > 0
         self.prior = (
             GaussianMixture(latent_dim, components) if components else StandardNormal(latent_dim)
         )

@@ -61,14 +61,13 @@ class Trainable(nn.Module):
     stages: tuple[Stage, ...]
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
-        """Images -> {"loss": the scalar to minimize, and the named terms it is made of}, in nats
-        per image.
-        """
+        """Images -> {"loss": the scalar to minimize, and its named terms}, in nats per image."""
         raise NotImplementedError(f"{type(self).__name__} does not define its losses")
 
     def describe(self) -> dict:
-        """What, besides its networks, makes this model: JSON-able, kept with a run to tell
-        trainings apart.
+        """What, besides its networks, makes this model.
+
+        This is JSON-able and kept with a run, to tell trainings apart.
         """
         stages = {
             stage.name: {"share": stage.share}
@@ -94,9 +93,8 @@ class LatentModel(Trainable):
             of (reconstruction, images) -> scalar.
     """
 
-    prior: (
-        nn.Module
-    )  # with sample(n, temperature, generator) and, where the density is known, log_prob(z)
+    # With sample(n, temperature, generator) and, where the density is known, log_prob(z).
+    prior: nn.Module
     fits_latents = False
 
     def __init__(
@@ -125,7 +123,8 @@ class LatentModel(Trainable):
 
     def _encoder_output(self, x: Tensor, per_latent: int) -> Tensor:
         """The encoder's numbers (N, per_latent * D): a VAE's has two per latent."""
-        z, width = self._call("encoder", x), per_latent * self.latent_dim
+        z = self._call("encoder", x)
+        width = per_latent * self.latent_dim
         # Not len(x), which would fix the size of the batch in torch.export.
         if z.ndim != 2 or z.shape[0] != x.shape[0] or z.shape[1] != width:
             wanted = "latent_dim" if per_latent == 1 else f"{per_latent} * latent_dim"
@@ -136,8 +135,9 @@ class LatentModel(Trainable):
         return at_least_float32(z)
 
     def draw_latents(self, x: Tensor) -> Tensor:
-        """A draw of the aggregated posterior: images -> latents (N, D) as the decoder sees them in
-        training.
+        """A draw of the aggregated posterior: images -> latents (N, D).
+
+        The decoder sees such latents in training.
         """
         return self.encode(x)
 
@@ -146,17 +146,16 @@ class LatentModel(Trainable):
         return at_least_float32(self._call("decoder", z))
 
     def _call(self, part: str, x: Tensor) -> Tensor:
-        """Run the encoder or the decoder; where it cannot take ``x``, say which one and what it was
-        given.
+        """Run the encoder or the decoder.
+
+        Where it cannot take ``x``, the error says which one and what it was given.
         """
         try:
             output = run_in_its_dtype(getattr(self, part), x)
         except torch.OutOfMemoryError:
             raise
-        except (
-            RuntimeError,
-            ValueError,
-        ) as error:  # the latter of batch norm, for one image in train mode
+        # Batch norm raises a ValueError, for one image in train mode.
+        except (RuntimeError, ValueError) as error:
             given = f"{x.dtype} input of shape {tuple(x.shape)}"
             raise ValueError(
                 f"{part}: cannot take {given} ({str(error).splitlines()[0]})"
@@ -176,14 +175,15 @@ class LatentModel(Trainable):
         }
 
     def auto_encoder_parts(self, decoder: Adam = Adam()) -> dict[str, Adam]:
-        """The parts that an update of the auto-encoder moves; a loss with parameters of its own is
-        one of them.
+        """The parts that an update of the auto-encoder moves.
+
+        A reconstruction loss with parameters of its own is one of them.
         """
-        parts, loss = {"encoder": Adam(), "decoder": decoder}, self.reconstruction
+        parts = {"encoder": Adam(), "decoder": decoder}
+        loss = self.reconstruction
         if isinstance(loss, nn.Module) and list(loss.parameters()):
-            parts["reconstruction"] = Adam(
-                lr_factor=10.0
-            )  # a variance, alone, has a long way to go
+            # A variance, alone, has a long way to go.
+            parts["reconstruction"] = Adam(lr_factor=10.0)
         return parts
 
     def auto_encoder_losses(self, x: Tensor) -> dict[str, Tensor]:

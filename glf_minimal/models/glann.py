@@ -52,7 +52,9 @@ class GLANN(LatentModel):
     ):
         super().__init__(None, decoder, latent_dim, beta, reconstruction)
         self.latents = nn.Embedding(images, latent_dim)
-        self.prior, self.candidates, self.encode_steps = generator, candidates, encode_steps
+        self.prior = generator
+        self.candidates = candidates
+        self.encode_steps = encode_steps
         parts = {
             name: adam for name, adam in self.auto_encoder_parts().items() if name != "encoder"
         }
@@ -84,8 +86,9 @@ class GLANN(LatentModel):
         return {"loss": self.beta * recon, "recon": recon}
 
     def imle_losses(self, x: Tensor, index: Tensor) -> dict[str, Tensor]:
-        """{"loss", "distance"}: mean squared distance of the images' latents to the nearest
-        generated ones.
+        """{"loss", "distance"}: how far the images' latents are from the generated ones.
+
+        This is the mean squared distance from a latent to the nearest generated one.
         """
         z = self._latents_of(index).detach()
         # Without autocast: it would keep half-precision weights from here, without gradients, for

@@ -86,8 +86,9 @@ class GLF(LatentModel):
         return super().describe() | own
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
-        """Images (N, C, H, W) -> {"loss", "recon", "nll"}, scalars in nats per image; loss = beta *
-        recon + nll.
+        """Images (N, C, H, W) -> {"loss", "recon", "nll"}, scalars in nats per image.
+
+        loss = beta * recon + nll.
         """
         z = self.encode(x)
         recon = self.reconstruction_loss(z, x)

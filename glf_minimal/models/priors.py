@@ -1,5 +1,6 @@
-"""Distributions of latents to draw from, as a flow is one: with ``sample``, and ``log_prob`` where
-it is known.
+"""Distributions of latents to draw from, as a flow is one.
+
+Each has ``sample``, and ``log_prob`` where it is known.
 """
 
 import torch
@@ -30,8 +31,9 @@ class StandardNormal(nn.Module):
 
 
 class GaussianMixture(nn.Module):
-    """A mixture of Gaussians with full covariances, fitted by scikit-learn's EM. Before it is
-    fitted, N(0, I).
+    """A mixture of Gaussians with full covariances, fitted by scikit-learn's EM.
+
+    Before it is fitted, it is N(0, I).
     """
 
     def __init__(self, dim: int, components: int):
@@ -40,9 +42,8 @@ class GaussianMixture(nn.Module):
             raise ValueError(f"components: expected at least 1, got {components}")
         self.register_buffer("weights", torch.full((components,), 1 / components))
         self.register_buffer("means", torch.zeros(components, dim))
-        self.register_buffer(
-            "roots", torch.eye(dim).repeat(components, 1, 1)
-        )  # lower Cholesky factors
+        # Lower Cholesky factors.
+        self.register_buffer("roots", torch.eye(dim).repeat(components, 1, 1))
 
     def fit(self, z: Tensor) -> None:
         """Fit to latents (N, D); the same latents give the same mixture."""

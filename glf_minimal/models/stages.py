@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Adam:
-    """Settings of Adam for one part of a model. The rate is ``lr_factor`` times the training's
-    ``lr``.
+    """Settings of Adam for one part of a model.
+
+    The rate is ``lr_factor`` times the training's ``lr``.
     """
 
     lr_factor: float = 1.0

@@ -12,8 +12,9 @@ from glf_minimal.networks import mlp
 
 
 class FlowAE(GLF):
-    """GLF in two stages: first the auto-encoder, then the flow on its frozen latents (FlowAE
-    report, 4.2).
+    """GLF in two stages: first the auto-encoder, then the flow on its frozen latents.
+
+    See the FlowAE report, section 4.2.
 
     The losses are GLF's. As the stop-gradient keeps the flow from the auto-encoder in GLF, too, the
     two differ in what the flow sees: moving latents there, the final ones here.
@@ -43,8 +44,9 @@ class FlowAE(GLF):
 
 
 class TwoStageVAE(VAE):
-    """A VAE, then a second VAE on the latents that the first one draws (Dai & Wipf,
-    arXiv:1903.05789).
+    """A VAE, then a second VAE on the latents that the first one draws.
+
+    See Dai & Wipf, arXiv:1903.05789.
 
     Both decoders are Gaussian with a learned variance. To sample: u ~ N(0, I), z from the second
     decoder (its noise included), then the first decoder's image.

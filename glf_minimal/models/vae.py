@@ -10,8 +10,9 @@ from glf_minimal.models.stages import Adam, Stage, Update
 
 
 class VAE(LatentModel):
-    """A variational auto-encoder (Kingma & Welling, arXiv:1312.6114), its prior and posterior
-    perhaps with a flow.
+    """A variational auto-encoder, whose prior and posterior may have a flow.
+
+    See Kingma & Welling, arXiv:1312.6114.
 
         -ELBO = beta * recon + KL,   KL = E_q[-log p(z)] - H[q(z|x)] = nll - entropy
 

@@ -1,5 +1,6 @@
-"""Wasserstein auto-encoders, whose latents are matched to N(0, I) by a critic (GAN) or by a kernel
-(MMD).
+"""Wasserstein auto-encoders.
+
+Their latents are matched to N(0, I) by a critic (GAN) or by a kernel (MMD).
 """
 
 import torch
@@ -9,14 +10,15 @@ from glf_minimal.errors import RecipeError
 from glf_minimal.models.adversarial import AAE, fooling_loss
 from glf_minimal.models.base import LatentModel, ReconstructionLoss
 from glf_minimal.models.priors import StandardNormal
-from glf_minimal.models.stages import Stage, Update
+from glf_minimal.models.stages import Adam, Stage, Update
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 def mmd(first: Tensor, second: Tensor) -> Tensor:
-    """Unbiased estimate of the squared maximum mean discrepancy of two samples of equal size (N,
-    D), N > 1.
+    """Unbiased estimate of the squared maximum mean discrepancy of two samples.
+
+    Both are (N, D), N > 1.
 
         MMD^2 = E k(a, a') + E k(b, b') - 2 E k(a, b)
         k(a, b) = sum_s C_s / (C_s + |a - b|^2),   C_s = 2 D s
@@ -45,8 +47,9 @@ def mmd(first: Tensor, second: Tensor) -> Tensor:
 
 
 class WAEMMD(LatentModel):
-    """Wasserstein auto-encoder with an MMD penalty (Tolstikhin et al., arXiv:1711.01558, Algorithm
-    2).
+    """Wasserstein auto-encoder with an MMD penalty.
+
+    See Tolstikhin et al., arXiv:1711.01558, Algorithm 2.
 
         L = beta * recon + penalty_weight * MMD^2(E(x), N(0, I))
 
@@ -65,7 +68,8 @@ class WAEMMD(LatentModel):
         penalty_weight: float = 10.0,
     ):
         super().__init__(encoder, decoder, latent_dim, beta, reconstruction)
-        self.prior, self.penalty_weight = StandardNormal(latent_dim), penalty_weight
+        self.prior = StandardNormal(latent_dim)
+        self.penalty_weight = penalty_weight
         self.stages = (Stage("joint", (Update(self.auto_encoder_parts()),)),)
 
     def describe(self) -> dict:
@@ -83,8 +87,9 @@ class WAEMMD(LatentModel):
 
 
 class WAEGAN(AAE):
-    """Wasserstein auto-encoder with a GAN penalty (Tolstikhin et al., arXiv:1711.01558, Algorithm
-    1).
+    """Wasserstein auto-encoder with a GAN penalty.
+
+    See Tolstikhin et al., arXiv:1711.01558, Algorithm 1.
 
         L = beta * recon + penalty_weight * E[-log D(E(x))]
 
@@ -95,11 +100,24 @@ class WAEGAN(AAE):
         penalty_weight: lambda of the paper.
     """
 
-    def __init__(self, *arguments, penalty_weight: float = 10.0, **named):
-        super().__init__(*arguments, **named)
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        latent_dim: int,
+        critic: nn.Module,
+        beta: float = 1.0,
+        reconstruction: str | ReconstructionLoss = "mse",
+        critic_adam: Adam = Adam(betas=(0.5, 0.999)),
+        penalty_weight: float = 10.0,
+    ):
+        super().__init__(encoder, decoder, latent_dim, critic, beta, reconstruction)
         self.penalty_weight = penalty_weight
-        _, critic_update, _ = self.stages[0].updates
-        self.stages = (Stage("joint", (Update(self.auto_encoder_parts()), critic_update)),)
+        updates = (
+            Update(self.auto_encoder_parts()),
+            Update({"critic": critic_adam}, "critic_losses"),
+        )
+        self.stages = (Stage("joint", updates),)
 
     def describe(self) -> dict:
         return super().describe() | {"penalty_weight": self.penalty_weight}

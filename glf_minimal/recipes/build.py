@@ -98,7 +98,8 @@ def builder(
 
 def _named_parts(settings: dict[str, dict], arguments: dict) -> dict:
     """Turn the plain data of a model's arguments into the parts that it stands for."""
-    latent_dim, parts = settings["networks"]["latent_dim"], {}
+    latent_dim = settings["networks"]["latent_dim"]
+    parts = {}
     for name, value in arguments.items():
         if name.endswith("_adam"):
             parts[name] = Adam(**value)

@@ -177,14 +177,14 @@ def _uses_flow(model: dict) -> bool:
 
 
 def _recipe(system: str, family: str, summary: str, sources: list[str], **groups: dict) -> Recipe:
-    (title, _), data = SYSTEMS[system], groups["data"]["name"]
+    title, _ = SYSTEMS[system]
+    data = groups["data"]["name"]
     groups["flow"] = groups["flow"] if _uses_flow(groups["model"]) else {}
     if "images" in groups["model"]:
         groups["model"] = groups["model"] | {"images": TRAINING_IMAGES[data]}
     name = "-".join(part for part in (system, family, data) if part)
-    if system in SOURCES and (
-        family in ("", "small") or system.startswith("wae")
-    ):  # other families replace the rest
+    # Other families replace what the system's source says.
+    if system in SOURCES and (family in ("", "small") or system.startswith("wae")):
         sources = [*sources, SOURCES[system]]
     source = "; ".join(dict.fromkeys(sources))
     return Recipe(name=name, summary=f"{title}; {data}, {summary}", source=source, **groups)

@@ -1,6 +1,4 @@
-"""The reproduction: what is planned, what was published, and the records with their tables,
-figures and verdicts.
-"""
+"""The reproduction: what is planned, what was published, records, tables, figures, verdicts."""
 
 from glf_minimal.reproduction.cells import make_cells
 from glf_minimal.reproduction.figures import FIGURES, draw

@@ -1,6 +1,7 @@
 """Experiments, rows and cells. A cell is a row with a seed: one training and its measurement."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -46,7 +47,7 @@ class Row:
         return get_recipe(self.recipe).with_settings(self.changes).settings()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # hashable in spite of its dict; each is made once
 class Experiment:
     """A set of rows for each data set, of which records are made.
 
@@ -128,16 +129,22 @@ class Cell:
         return replace(self, row=rows[self.row.lender])
 
     def run(self, runs: Path) -> Path:
-        """The folder of its training; cells that differ only in their measurement share it."""
-        named = {name: value for name, value in self.changes.items() if name not in FREE_SETTINGS}
-        parts = [
-            f"{name.split('.')[1].replace('_', '-')}-{_short(value)}"
-            for name, value in named.items()
-        ]
-        name = "-".join([self.row.recipe, *parts])
+        """The folder of its training; cells that differ only in their measurement share it.
+
+        Earlier versions wrote a list as "[500, 500]" in its name; such a folder is still used.
+        """
+        earlier = runs / self._run_name(_short_value_before)
+        return earlier if earlier.is_dir() else runs / self._run_name(short_value)
+
+    def _run_name(self, written: Callable[[object], str]) -> str:
+        """The name of that folder, with values ``written`` in this way."""
+        parts = [self.row.recipe]
+        for name, value in self.changes.items():
+            if name not in FREE_SETTINGS:
+                parts.append(f"{name.split('.')[1].replace('_', '-')}-{written(value)}")
         if self.lender:
-            name += f"-on-{self.lender.run(runs).name}"
-        return runs / name
+            parts.append(f"on-{self.lender._run_name(written)}")
+        return "-".join(parts)
 
 
 def differing(recorded: dict, wanted: dict) -> dict[str, tuple]:
@@ -188,10 +195,18 @@ def make_cells(
     return found
 
 
-def _short(value: object) -> str:
-    return (
-        f"{value:g}" if isinstance(value, float) else json.dumps(value).strip('"').replace("/", "-")
-    )
+def short_value(value: object) -> str:
+    """A setting's value as part of a name: 0.50 as "0.5", [500, 500] as "500-500"."""
+    if isinstance(value, list | tuple):
+        return "-".join(map(short_value, value))
+    return _short_value_before(value)
+
+
+def _short_value_before(value: object) -> str:
+    """The same as earlier versions wrote it: [500, 500] as "[500, 500]"."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return json.dumps(value).strip('"').replace("/", "-")
 
 
 def require_known(name: str, names: dict, kind: str) -> str:

@@ -7,8 +7,9 @@ BOX = {"boxstyle": "round,pad=0.45", "linewidth": 1.4}
 
 
 def model_diagram():
-    """Above: training and sampling of GLF. Below: a flow block with a two-sided coupling. Returns
-    the figure.
+    """Draw GLF and a flow block; returns the figure.
+
+    Above: training and sampling of GLF. Below: a flow block with a two-sided coupling.
     """
     import matplotlib.pyplot as plt
 

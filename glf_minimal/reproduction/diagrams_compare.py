@@ -1,5 +1,6 @@
-"""Diagrams that set models side by side: what is random, and which loss moves which part. Solid
-arrows carry values, dashed arrows gradients.
+"""Diagrams that set models side by side: what is random, and which loss moves which part.
+
+Solid arrows carry values, dashed arrows gradients.
 """
 
 from collections.abc import Sequence
@@ -29,8 +30,9 @@ KINDS = {
 
 
 def draw_gradients(kinds: Sequence[str]):
-    """Draw models below one another, each with its losses, its random parts and the way of every
-    gradient. Returns the figure.
+    """Draw models below one another; returns the figure.
+
+    Each is drawn with its losses, its random parts and the way of every gradient.
 
     Args:
         kinds: from "GLF", "regularized GLF", "VAE" and "VAE + flow prior".

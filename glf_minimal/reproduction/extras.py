@@ -151,8 +151,9 @@ def write_neighbours(
 
 
 def _nearest(features: Tensor, training: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance (N,) from each of the features (N, F) to the nearest of the training features
-    (M, F), and the index (N,) of that one.
+    """Find the nearest training features (M, F) of each of the features (N, F).
+
+    Returns the distances (N,) and the indices (N,) into the training features.
     """
     parts = [torch.cdist(part, training).min(1) for part in features.split(100)]
     return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])

@@ -16,8 +16,9 @@ from glf_minimal.reproduction.small_tables import SMALL_FIGURES
 
 
 def samples(results: str | Path, experiment: Experiment, sets: tuple[str, ...]):
-    """Draw samples of every row on these data sets: of its first seed that has some, the first of
-    the 64 that lie beside the record.
+    """Draw samples of every row on these data sets.
+
+    They are the first of the 64 that lie beside a record, of the first seed that has some.
     """
     from matplotlib.image import imread
 
@@ -42,8 +43,9 @@ def samples(results: str | Path, experiment: Experiment, sets: tuple[str, ...]):
 
 
 def slide_deck_curves(results: str | Path):
-    """Draw the losses of the slide deck's four models over epochs, of the first seed:
-    reconstruction, KL and NLL.
+    """Draw the losses of the slide deck's four models over epochs, for the first seed.
+
+    The losses are the reconstruction, the KL and the NLL.
     """
     rows = list(read_rows(results, plan.SLIDE_DECK, "mnist").values())[:4]
     histories = {
@@ -55,8 +57,9 @@ def slide_deck_curves(results: str | Path):
 
 
 def flowae_report_curves(results: str | Path):
-    """Draw the second stage of the report's two-stage models over epochs, a line for each seed: the
-    flow's NLL and the losses of the two GANs.
+    """Draw the second stage of the report's two-stage models over epochs.
+
+    The panels show the flow's NLL and the losses of the two GANs, with one line per seed.
     """
     rows = read_rows(results, plan.FLOWAE_REPORT, "mnist")
     if not any(rows.values()):
@@ -78,8 +81,9 @@ def flowae_report_curves(results: str | Path):
 
 
 def flowae_report_tsne(results: str | Path):
-    """Draw t-SNE maps of the test latents of a VAE and of FlowAE's auto-encoder, each of the first
-    seed, coloured by digit.
+    """Draw t-SNE maps of the test latents of a VAE and of FlowAE's auto-encoder.
+
+    Each is of the first seed; colours stand for digits.
     """
     maps = read_latent_maps(results)
     if not maps:
@@ -93,8 +97,9 @@ def flowae_report_tsne(results: str | Path):
 
 
 def convergence(results: str | Path, data: str):
-    """Draw FCD over epochs and, if all rows ran on one machine, over seconds of training; a line
-    for each seed. Lines of two-stage models begin with their second stage.
+    """Draw FCD over epochs and, if all rows ran on one machine, over seconds of training.
+
+    There is one line per seed. Lines of two-stage models begin with their second stage.
     """
     rows = read_rows(results, plan.CONVERGENCE, data).values()
     if not any(row.curves for row in rows):
@@ -145,8 +150,10 @@ def pictures_of_glf(results: str | Path, name: str, experiment: Experiment, shar
 
 
 def memorization(results: str | Path):
-    """Draw, for samples of GLF, test images and their reconstructions, the share of images whose
-    nearest training image lies within a given distance.
+    """Draw how near images lie to their nearest training image.
+
+    For samples of GLF, for test images and for their reconstructions, a curve gives the share of
+    images whose nearest training image lies within a distance.
     """
     found = {
         data: distances

@@ -56,7 +56,8 @@ def is_recorded(cell: Cell, results: Path, fid: bool = False, squeezenet: bool =
     path = cell.path(results)
     if not path.exists():
         return False
-    record, wanted = read_record(path.json), cell.recipe.settings()
+    record = read_record(path.json)
+    wanted = cell.recipe.settings()
     if cell.row.real:
         differences = differing({"data": record.settings["data"]}, {"data": wanted["data"]})
     else:
@@ -243,7 +244,8 @@ def _twin(cell: Cell, work: _Work) -> Cell | None:
 
 def _fill(cell: Cell, work: _Work, wait: bool) -> Path:
     """Train, measure and record a cell; returns the path of its record."""
-    folder, root = cell.run(work.runs), work.root
+    folder = cell.run(work.runs)
+    root = work.root
     wants_snapshots = cell.row.changes.get("train.snapshots") and not cell.row.real
     if wants_snapshots and (folder / WEIGHTS).exists() and not (folder / SNAPSHOTS).exists():
         raise RunError(

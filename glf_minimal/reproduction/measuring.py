@@ -92,7 +92,8 @@ def evaluate_run(
             other data.
     """
     started = time.perf_counter()
-    run, device = read_run(run, device), torch.device(device)
+    run = read_run(run, device)
+    device = torch.device(device)
     protocol = replace(protocol, binarize=run.config["data"].get("binarize", False))
     splits = (protocol.reference, *(["train"] if real else []))
     # Not rounded to 0 or 1 yet: the protocol says whether to.

@@ -1,5 +1,6 @@
-"""Moving pictures that need no script: an animation, and a still for readers who ask for less
-motion.
+"""Moving pictures that need no script.
+
+An animation comes with a still for readers who ask for less motion.
 """
 
 import io

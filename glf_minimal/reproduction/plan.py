@@ -57,11 +57,9 @@ def _table_1(data: str) -> tuple[Row, ...]:
         return Row(name, title, f"{system}-{data}", changes, needs="the SqueezeNet weights")
 
     vgg = "the VGG16 weights"
-    extras = (
-        "neighbours.png",
-        "same-noise.png",
-        *(["interpolation.png"] if data == "celeba" else []),
-    )  # for Fig. 2
+    extras = ("neighbours.png", "same-noise.png")
+    if data == "celeba":
+        extras += ("interpolation.png",)  # for Fig. 2
     return (
         row("vae", "VAE"),
         row("wae-gan", "WAE-GAN"),

@@ -13,6 +13,7 @@ from glf_minimal.evaluation.protocol import Protocol
 from glf_minimal.files import read_csv
 from glf_minimal.reproduction import plan
 from glf_minimal.reproduction.cells import Experiment, Row, differing
+from glf_minimal.reproduction.once import kept
 from glf_minimal.reproduction.records import (
     Record,
     Status,
@@ -140,8 +141,9 @@ class RecordedRow:
 
     @property
     def training(self) -> str:
-        """How long its trainings were, and what else a reduced run has otherwise: "15 of 50 epochs,
-        networks.width 32, not 64".
+        """How long its trainings were, and what else is other than in the row's settings.
+
+        Such as "15 of 50 epochs, networks.width 32, not 64".
         """
         less = self.reductions
         done, planned = less.pop("train.epochs", (self.records[0].settings["train"]["epochs"],) * 2)
@@ -163,7 +165,8 @@ class RecordedRow:
         if self.row.real:
             return "–"
         parts = [self.training]
-        number, planned_seeds = len(self.records), self.experiment.seeds
+        number = len(self.records)
+        planned_seeds = self.experiment.seeds
         of = f" of {planned_seeds}" if number < planned_seeds else ""
         parts.append(f"{number} seed{'s' if number > 1 else ''}{of}")
         if self.diverged:
@@ -185,6 +188,7 @@ def reductions(record: Record, row: Row) -> dict[str, tuple]:
     return {} if row.real else differing(record.settings, row.settings())
 
 
+@kept
 def read_rows(results: str | Path, experiment: Experiment, data: str) -> dict[str, RecordedRow]:
     """Every row of an experiment, in the order of the plan, by name.
 
@@ -292,7 +296,9 @@ def nearest_distances(results: str | Path, data: str) -> dict[str, list[float]]:
 
 def notes(rows: list[RecordedRow]) -> list[str]:
     """How much was run of which row; which diverged; which were not run, and why: sentences."""
-    extents, lines, reasons = {}, [], {}
+    extents = {}
+    lines = []
+    reasons = {}
     for row in rows:
         ends = [
             f"seed {record.seed} {record.said('classifier')}"
@@ -344,10 +350,10 @@ def commands(rows: list[RecordedRow], experiment: Experiment, data: str) -> list
     for row in rows:
         if row.options:
             reduced.setdefault(row.options, []).append(row.row.name)
-    every, lines = [row.name for row in experiment.rows[data] if not row.real], [full]
-    for options, names in sorted(
-        reduced.items()
-    ):  # settings of some rows, which others may not even have
+    every = [row.name for row in experiment.rows[data] if not row.real]
+    lines = [full]
+    # Settings of some rows, which others may not even have.
+    for options, names in sorted(reduced.items()):
         chosen = "" if names == every else "".join(f" --rows {name}" for name in names)
         lines.append(f"{full}{chosen} {options}  # reduced, as above")
     return lines

@@ -8,6 +8,7 @@ from glf_minimal.files import atomic, make_folder, user_path
 from glf_minimal.reproduction import choice, front, tables
 from glf_minimal.reproduction.claims import evidence, verdicts
 from glf_minimal.reproduction.figures import FIGURES, draw
+from glf_minimal.reproduction.once import read_once
 from glf_minimal.reproduction.rankings import RANKINGS
 from glf_minimal.reproduction.small_tables import SMALL_TABLES
 from glf_minimal.reproduction.tables import Table, Text
@@ -23,6 +24,7 @@ TABLES: dict[str, Callable[[str | Path], Table | Text]] = {
 }
 
 
+@read_once()
 def write_report(results: str | Path, out: str | Path) -> list[Path]:
     """Write each table as ``<name>.md`` and each figure as ``<name>.png``; returns their paths.
 
@@ -42,7 +44,8 @@ def write_report(results: str | Path, out: str | Path) -> list[Path]:
         raise RunError(
             f"{results} is not a folder; give the folder of the records, data/results of a checkout"
         )
-    out, paths = user_path(out), []
+    out = user_path(out)
+    paths = []
     # All of them first, so that a damaged record is noticed before anything is written.
     texts = {name: table(results).markdown() for name, table in TABLES.items()}
     make_folder(out)

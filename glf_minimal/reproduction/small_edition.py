@@ -5,7 +5,7 @@ images that choose each baseline's own settings.
 """
 
 from glf_minimal.recipes.catalogue import PAPER_DATA, SMALL_EPOCHS
-from glf_minimal.reproduction.cells import Experiment, Row
+from glf_minimal.reproduction.cells import Experiment, Row, short_value
 
 HELD_OUT = 5_000  # training images, for the sweeps
 TUNED_ON = {
@@ -60,18 +60,12 @@ def _row(system: str, title: str, data: str, changes: dict | None = None, **name
     return Row(name, title, recipe, settings, **named)
 
 
-def _short(value: object) -> str:
-    if isinstance(value, list):
-        return "-".join(map(str, value))
-    return f"{value:g}"
-
-
 def sweep_rows(sweep: str, data: str) -> tuple[Row, ...]:
     """The tries of a sweep on a data set, in the order of ``SWEEPS``."""
     rows = []
     for settings in SWEEPS[sweep]:
-        parts = [f"{name.split('.')[1]}-{_short(value)}" for name, value in settings.items()]
-        said = [f"{name.split('.')[1]} = {_short(value)}" for name, value in settings.items()]
+        parts = [f"{name.split('.')[1]}-{short_value(value)}" for name, value in settings.items()]
+        said = [f"{name.split('.')[1]} = {short_value(value)}" for name, value in settings.items()]
         rows.append(
             _row(
                 sweep,

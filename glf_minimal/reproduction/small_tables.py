@@ -40,8 +40,10 @@ def trained_on_squeezenet(row: RecordedRow) -> bool:
 
 
 def small_table(results: str | Path, data: str) -> Table:
-    """Every row on one data set: FCD and FSD of its samples, what lies above its reconstructions,
-    and coverage.
+    """Make the table of the small edition on one data set, with a line for every row.
+
+    It has the FCD and the FSD of the samples, by how much these exceed the distances of the
+    reconstructions, and the coverage.
     """
     rows = list(read_rows(results, TABLE_1_SMALL, data).values())
     columns = (

@@ -196,8 +196,9 @@ def slide_deck(results: str | Path) -> Table:
 
 
 def flowae_report(results: str | Path) -> Table:
-    """The report's FCD beside ours. Both also stand as multiples of the VAE's, since the two use
-    different classifiers.
+    """The report's FCD beside ours.
+
+    Both also stand as multiples of the VAE's, since the two use different classifiers.
     """
     rows = read_rows(results, plan.FLOWAE_REPORT, "mnist")
     theirs = published.FLOWAE_REPORT
@@ -222,8 +223,9 @@ def flowae_report(results: str | Path) -> Table:
 
 
 def table_1(results: str | Path, data: str) -> Table:
-    """Table 1 of the paper: FID where it was measured, and the measures that do not need
-    Inception's weights.
+    """Table 1 of the paper.
+
+    It has FID where it was measured, and the measures that do not need Inception's weights.
     """
     rows = list(read_rows(results, plan.TABLE_1, data).values())
     table = _quality(rows, plan.TABLE_1, data, SAMPLES)
@@ -292,8 +294,9 @@ def convergence(results: str | Path, data: str) -> Table:
 
 
 def time_to(level: float, row: RecordedRow) -> dict[str, float]:
-    """When a row's FCD first came down to a level: "epoch" and, if they compare, the seconds of
-    ``row.clock``, each a mean over seeds.
+    """When a row's FCD first came down to a level, a mean over seeds.
+
+    Returns the "epoch" and, if times compare, the seconds of ``row.clock``.
 
     Empty if a seed never got there or its training diverged.
     """
@@ -312,8 +315,10 @@ def _reached(row: RecordedRow, level: float, mark: str) -> str:
 
 
 def ablation(results: str | Path, group: str) -> Table:
-    """The rows that answer one question of the ablations, compared on the seeds that all of them
-    have. A note below gives FCD over all seeds of a row that has more.
+    """The rows that answer one question of the ablations.
+
+    They are compared on the seeds that all of them have. A note below gives FCD over all seeds of a
+    row that has more.
     """
     recorded = read_rows(results, plan.ABLATIONS, "mnist")
     # A row that answers several questions has a title for each.
@@ -380,7 +385,8 @@ def compute(results: str | Path) -> Table:
         for row in read_rows(results, experiment, data).values()
         for record in row.records
     ]
-    counted, hours = set(), {}
+    counted = set()
+    hours = {}
     for name, record in records:
         run = json.dumps([record["recipe"], record.settings], sort_keys=True)
         if run not in counted:

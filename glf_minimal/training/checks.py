@@ -14,8 +14,9 @@ MAX_INVERSE_ERROR = 1e-3  # of ``Flow.inverse_error``
 
 
 class InexactInverse(UserWarning):
-    """A flow's inverse no longer gives the latents back, so samples are not what the likelihood was
-    trained for.
+    """A flow's inverse no longer gives the latents back.
+
+    Samples are then not what the likelihood was trained for.
     """
 
 
@@ -51,8 +52,9 @@ def check_weights(model: Trainable) -> None:
 def watch_inverse(
     model: Trainable, x: Tensor, history: list[dict], warn: bool = True
 ) -> dict[str, float]:
-    """{"inverse_error"}: the largest of a model's flows, for latents of images x; {} of a model
-    without flows.
+    """{"inverse_error"}: the largest of a model's flows, for latents of images x.
+
+    A model without flows gives {}.
 
     The first of a training, by its ``history`` so far, that is above ``MAX_INVERSE_ERROR`` is also
     a warning. Leaves the model in eval mode, so that batch norm's statistics stay what they are,

@@ -24,8 +24,9 @@ WORDS = {"layers": "the layers of", "trained": "what is trained of", "code": "th
 
 
 def fingerprint(model: Trainable) -> dict:
-    """{part: {"layers", "trained", "code"}, "python": version}, JSON-able; without digests of what
-    there is none of.
+    """{part: {"layers", "trained", "code"}, "python": version}, JSON-able.
+
+    There is no digest of what a part does not have.
     """
     parts = dict(model.named_children())
     prints = {name: _of_modules(part.named_modules()) for name, part in parts.items()}

@@ -52,7 +52,10 @@ class Run:
     """
 
     def __init__(self, model: Trainable, epochs: int, out: Path | None = None, seed: int = 0):
-        self.model, self.epochs, self.out, self.seed = model, epochs, out, seed
+        self.model = model
+        self.epochs = epochs
+        self.out = out
+        self.seed = seed
         self.history: History = []
         self.last_saved = time.monotonic()
 
@@ -66,16 +69,17 @@ class Run:
         return self.epoch == self.epochs
 
     def save(self, optimizers: dict[str, Tensor]) -> None:
-        """Write a checkpoint to go on from and the outputs; at the end, the weights, which take its
-        place.
+        """Write a checkpoint to go on from and the outputs.
+
+        At the end of the training the weights take the checkpoint's place.
         """
         self.model.eval()
-        metadata, weights = {"history": self.history}, plain_state(self.model)
+        metadata = {"history": self.history}
+        weights = plain_state(self.model)
         tensors = {f"model/{name}": value for name, value in weights.items()}
         tensors |= {f"optimizer/{name}": value for name, value in optimizers.items()}
-        write_tensors(
-            self.out / CHECKPOINT, tensors, metadata
-        )  # first, so that a stop from here on loses no epoch
+        # First, so that a stop from here on loses no epoch.
+        write_tensors(self.out / CHECKPOINT, tensors, metadata)
         write_csv(self.out / HISTORY, self.history)
         if isinstance(self.model, LatentModel):
             save_grid(
@@ -94,8 +98,9 @@ class Run:
         write_tensors(path, plain_state(self.model), {"history": self.history})
 
     def resume(self) -> dict[str, Tensor]:
-        """Go back to the finished weights or to the checkpoint, if any; give what ``save`` got as
-        ``optimizers``.
+        """Go back to the finished weights or to the checkpoint, if there are any.
+
+        Returns what ``save`` got as ``optimizers``.
         """
         paths = [
             self.out / name
@@ -164,17 +169,18 @@ def checkpoint_epoch(out: Path) -> int:
 
 
 def claim_folder(out: Path, settings: dict) -> None:
-    """Write ``config.json``; where a training has got somewhere already, first make sure that it is
-    the same one.
+    """Write ``config.json`` into the folder of a run.
+
+    Where a training has got somewhere already, first make sure that it is the same one.
     """
     if not any((out / name).exists() for name in (CHECKPOINT, WEIGHTS)):
-        for path in (out / SNAPSHOTS).glob(
-            "epoch-*"
-        ):  # of a training that was stopped before its first checkpoint
+        # There may be snapshots of a training that was stopped before its first checkpoint.
+        for path in (out / SNAPSHOTS).glob("epoch-*"):
             path.unlink()
         write_json(out / CONFIG, settings)
         return
-    config, settings = read_json(out / CONFIG), json.loads(json.dumps(settings))
+    config = read_json(out / CONFIG)
+    settings = json.loads(json.dumps(settings))
     # The fingerprint is compared in a way of its own.
     differences = difference(config, settings, free=(*FREE_SETTINGS, "fingerprint"))
     # Of folders the digest of their pictures says whether they are the same, wherever they lie.

@@ -152,8 +152,9 @@ def _train(
 
 
 def _try_out(model: Trainable, data: ImageDataset, index: Tensor, writes: bool) -> None:
-    """Run every loss, and see that the decoder gives pixels, so that misfits show before a file is
-    written.
+    """Run every loss, and see that the decoder gives pixels.
+
+    Misfits then show before a file is written.
 
     The files have samples in them, so a model that ``writes`` must be able to draw some.
     """
@@ -216,17 +217,14 @@ class _Loop:
     def __init__(
         self, run: Run, data: ImageDataset, config: TrainConfig, device: torch.device, team: Team
     ):
-        self.run, self.model, self.data, self.config, self.device = (
-            run,
-            run.model,
-            data,
-            config,
-            device,
-        )
+        self.run = run
+        self.model = run.model
+        self.data = data
+        self.config = config
+        self.device = device
         self.team = team
-        self.batch_size = team.size * min(
-            config.batch_size, len(data) // team.size
-        )  # of all processes together
+        # Of all processes together.
+        self.batch_size = team.size * min(config.batch_size, len(data) // team.size)
         self.steps = len(data) // self.batch_size  # an epoch
         self.bf16 = uses_bf16(config.precision, device)
         self.dtype = image_dtype(run.model)
@@ -234,13 +232,14 @@ class _Loop:
 
     def run_stages(self) -> History:
         """All stages, from where the run's folder says that the training stands."""
-        run, stages, steps = self.run, self.model.stages, self.steps
+        run = self.run
+        stages = self.model.stages
+        steps = self.steps
         optimizers = run.resume()
         if self.team.rank > 0:
             run.out = None  # the first process writes for all
-        if (
-            run.finished and optimizers
-        ):  # stopped after the last epoch, before the weights were written
+        if run.finished and optimizers:
+            # It was stopped after the last epoch, before the weights were written.
             self.team.wait()  # until all have read the checkpoint
             if run.out:
                 run.save(optimizers)
@@ -303,8 +302,9 @@ class _Loop:
     def _epoch(
         self, stage: str, done: int, length: int, steppers: list[Stepper], bar: tqdm
     ) -> dict:
-        """One pass over the data, after ``done`` of the ``length`` epochs of a stage; gives its row
-        of the history.
+        """One pass over the data; gives its row of the history.
+
+        It comes after ``done`` of the ``length`` epochs of a stage.
         """
         started, computed = time.perf_counter(), time.process_time()
         epoch, config = self.run.epoch, self.config
@@ -347,8 +347,9 @@ class _Loop:
         return row | times | means | watched
 
     def _set_modes(self, steppers: list[Stepper]) -> None:
-        """Train mode for the parts that are trained, eval mode for what is frozen, whole parts or
-        modules within them.
+        """Train mode for the parts that are trained, eval mode for what is frozen.
+
+        Frozen may be whole parts or modules within them.
         """
         trained = {name.split(".")[0] for stepper in steppers for name in stepper.parameters}
         self.model.train()
@@ -360,8 +361,9 @@ class _Loop:
                     module.eval()
 
     def _check_finite(self, terms: list[str], trace: list[Tensor], step: int) -> None:
-        """Raise if one of the latest losses, or a weight, is NaN or infinite. ``step`` is how many
-        are done.
+        """Raise if one of the latest losses, or a weight, is NaN or infinite.
+
+        ``step`` is how many steps are done.
         """
         recent = torch.stack(trace[-STEPS_BETWEEN_CHECKS:])
         bad = (~recent.isfinite()).nonzero().tolist()
@@ -376,7 +378,8 @@ class _Loop:
             if not broken:
                 return
             what = f"the weights {broken[0]} are not finite after step {step}"
-        out, epoch = self.run.out, checkpoint_epoch(self.run.out) if self.run.out else 0
+        out = self.run.out
+        epoch = checkpoint_epoch(self.run.out) if self.run.out else 0
         advice = "no checkpoint was written yet; try a smaller lr"
         if epoch:
             advice = (

@@ -1,5 +1,6 @@
-"""Training in several processes at once, started by ``torchrun`` or ``accelerate launch``: data
-parallelism.
+"""Training in several processes at once: data parallelism.
+
+The processes are started by ``torchrun`` or ``accelerate launch``.
 
 Each process has the whole model on a device of its own and takes its part of every batch.
 Gradients and losses are averaged over the processes, and so are, on GPUs, the statistics of batch
@@ -25,8 +26,9 @@ from glf_minimal.training.settings import pick_device
 
 @dataclass(frozen=True)
 class Team:
-    """This process among those that train together: ``rank`` counts them from 0, and the first one
-    writes the files.
+    """This process among those that train together.
+
+    ``rank`` counts them from 0; the first one writes the files.
     """
 
     rank: int = 0
@@ -40,13 +42,11 @@ class Team:
     def average(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by its mean over the processes."""
         if self.size > 1 and (tensors := list(tensors)):
-            together = torch.cat(
-                [tensor.flatten() for tensor in tensors]
-            )  # one message, not one for each
+            # One message, not one for each.
+            together = torch.cat([tensor.flatten() for tensor in tensors])
             dist.all_reduce(together)
-            for tensor, mean in zip(
-                tensors, (together / self.size).split([t.numel() for t in tensors]), strict=True
-            ):
+            means = (together / self.size).split([tensor.numel() for tensor in tensors])
+            for tensor, mean in zip(tensors, means, strict=True):
                 tensor.copy_(mean.view_as(tensor))
 
     def wait(self) -> None:
@@ -56,8 +56,9 @@ class Team:
 
 
 def join(device: str) -> tuple[Team, torch.device]:
-    """Find the other processes by the variables that the launcher sets; without them, a team of
-    one.
+    """Find the other processes by the variables that the launcher sets.
+
+    Without them, this is a team of one.
 
     Args:
         device: as in ``TrainConfig``; "cuda" and "auto" give each process of a machine a GPU of its
@@ -77,8 +78,9 @@ def join(device: str) -> tuple[Team, torch.device]:
 
 @contextmanager
 def shared_batch_norm(model: nn.Module, team: Team, device: torch.device) -> Iterator[None]:
-    """While the block lasts, the batch norms of a model take the statistics of all processes'
-    batches together: they are torch's ``SyncBatchNorm``, which is for GPUs alone.
+    """While the block lasts, batch norms use the statistics of all processes' batches together.
+
+    They are then torch's ``SyncBatchNorm``, which is for GPUs alone.
 
     Afterwards the model has its own modules again, with the statistics that were gathered.
     RecipeError where several processes on CPUs train a model with batch norm.

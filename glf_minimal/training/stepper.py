@@ -88,12 +88,14 @@ class Stepper:
         }
 
     def load(self, tensors: dict[str, Tensor], prefix: str) -> None:
-        """Take over what ``state`` gave, its names prefixed. Moments get the memory format of their
-        parameter.
+        """Take over what ``state`` gave, its names prefixed.
+
+        Moments get the memory format of their parameter.
         """
         for name in [name for name in tensors if name.startswith(prefix)]:
             parameter_name, key = name.removeprefix(prefix).rsplit("/", 1)
-            parameter_name, value = plain_name(parameter_name), tensors[name]
+            parameter_name = plain_name(parameter_name)
+            value = tensors[name]
             if parameter_name not in self.parameters:
                 raise RunError(
                     f"{CHECKPOINT} is of a training that moved {parameter_name}, which this model "

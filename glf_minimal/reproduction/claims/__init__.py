@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from glf_minimal.reproduction.claims import companions, method, samples
+from glf_minimal.reproduction.judging import Claim, Judgement
+from glf_minimal.reproduction.once import kept
 from glf_minimal.reproduction.tables import Table, Text
 
 CLAIMS = (
@@ -24,11 +26,16 @@ CLAIMS = (
 )
 
 
+@kept
+def judge_claims(results: str | Path) -> list[tuple[Claim, Judgement]]:
+    """Judge every claim from the records in a folder."""
+    return [(claim, claim(results)) for claim in CLAIMS]
+
+
 def verdicts(results: str | Path) -> Table:
     """Every claim with its verdict, one per line."""
     lines = []
-    for claim in CLAIMS:
-        judged = claim(results)
+    for claim, judged in judge_claims(results):
         cells = [claim.text, claim.source, judged.met or "–", judged.edition or "–"]
         lines.append([*cells, f"**{judged.said}**"])
     header = ["claim", "source", "comparisons met", "decided by", "verdict"]
@@ -38,8 +45,7 @@ def verdicts(results: str | Path) -> Table:
 def evidence(results: str | Path) -> Text:
     """Every claim with its verdict, the numbers behind it, and the rule."""
     entries = []
-    for claim in CLAIMS:
-        judged = claim(results)
+    for claim, judged in judge_claims(results):
         count = f" (comparisons met: {judged.met})" if judged.met else ""
         sentences = [f"**{judged.said}**{count}.", f"*Supported if:* {claim.rule}."]
         if judged.evidence:

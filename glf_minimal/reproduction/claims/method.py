@@ -1,5 +1,6 @@
-"""What the paper claims of the method: its speed, its single stage, its stop-gradient, and how a
-VAE approaches it.
+"""What the paper claims of the method.
+
+The claims are about its speed, its single stage, its stop-gradient, and how a VAE approaches it.
 """
 
 import statistics
