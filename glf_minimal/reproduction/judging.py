@@ -131,13 +131,16 @@ def all_diverged(row: RecordedRow) -> bool:
     return bool(row) and not row.finished
 
 
-def clearly_lower(one: RecordedRow, other: RecordedRow, metric: str = "fcd") -> bool:
-    """Whether the mean of a classifier's metric is lower for ``one`` than for ``other``.
+def clearly_lower(
+    one: RecordedRow, other: RecordedRow, metric: str = "fcd", group: str = "classifier"
+) -> bool:
+    """Whether the mean of a metric, by default a classifier's, is lower for ``one`` than for
+    ``other``.
 
     With several seeds of each, the difference must exceed two standard errors; with one seed any
     difference counts.
     """
-    low, high = (row.values("classifier", metric) for row in (one, other))
+    low, high = (row.values(group, metric) for row in (one, other))
     error = 0.0
     if min(len(low), len(high)) > 1:
         error = sum(statistics.variance(v) / len(v) for v in (low, high)) ** 0.5

@@ -8,6 +8,7 @@ from glf_minimal.files import atomic, make_folder, user_path
 from glf_minimal.reproduction import tables
 from glf_minimal.reproduction.claims import evidence, verdicts
 from glf_minimal.reproduction.figures import FIGURES, draw
+from glf_minimal.reproduction.findings import FINDINGS
 from glf_minimal.reproduction.small_tables import SMALL_TABLES
 from glf_minimal.reproduction.tables import Table, Text
 
@@ -16,12 +17,14 @@ TABLES: dict[str, Callable[[str | Path], Table | Text]] = {
     "claims-evidence": evidence,
     **tables.TABLES,
     **SMALL_TABLES,
+    **FINDINGS,
 }
 
 
 def write_report(results: str | Path, out: str | Path) -> list[Path]:
     """Write each table as ``<name>.md`` and each figure as ``<name>.png``; returns their paths.
 
+    A figure of which nothing has been run is not written, and an older one of that name is removed.
     The same records give the same files. Figures repeat only under the same matplotlib version,
     which each file records.
 
@@ -49,9 +52,12 @@ def write_report(results: str | Path, out: str | Path) -> list[Path]:
     with plt.rc_context():  # the caller's style neither changes the figures nor is changed by them
         plt.rcdefaults()
         for name in FIGURES:
-            figure = draw(name, results)
-            with atomic(out / f"{name}.png") as temporary:
+            figure, path = draw(name, results), out / f"{name}.png"
+            if isinstance(figure, Text):  # nothing to draw has been run
+                path.unlink(missing_ok=True)
+                continue
+            with atomic(path) as temporary:
                 figure.savefig(temporary, format="png")
             plt.close(figure)
-            paths.append(out / f"{name}.png")
+            paths.append(path)
     return paths
