@@ -10,6 +10,7 @@ from glf_minimal.plotting import COLOURS
 from glf_minimal.reproduction import plan, published
 from glf_minimal.reproduction.cells import Experiment
 from glf_minimal.reproduction.recorded import NOT_RUN, RecordedRow, read_rows
+from glf_minimal.reproduction.records import Status
 from glf_minimal.reproduction.small_edition import DENSITIES, TABLE_1_SMALL, TUNING
 from glf_minimal.reproduction.small_tables import NAMES, trained_on_squeezenet
 from glf_minimal.reproduction.tables import Text
@@ -108,7 +109,8 @@ def _draw_distances(axis, rows: list[RecordedRow], judge: tuple[str, str]) -> No
         axis.axvline(ours, color=LOOKS[GLF]["color"], linewidth=1, alpha=0.5)
     for height, (row, mean) in enumerate(zip(rows, means, strict=True)):
         if mean is None:
-            axis.text(0.02 * edge, height, NOT_RUN, va="center", fontsize=8, color="0.55")
+            state = str(Status.DIVERGED) if row else NOT_RUN
+            axis.text(0.02 * edge, height, state, va="center", fontsize=8, color="0.55")
         elif mean > limit:
             axis.text(edge, height, f"{mean:.3g} →", ha="right", va="center", fontsize=9)
         else:

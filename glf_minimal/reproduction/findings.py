@@ -124,8 +124,20 @@ def _titles(results: str | Path, experiment: plan.Experiment, data: str) -> str:
     return "; ".join(row.row.title for row in rows if row and not row.row.real)
 
 
+def interpolation(results: str | Path) -> Text:
+    """What lies between two noises, as a figure of a page."""
+    return figure_block(
+        results,
+        "figure-2-interpolation",
+        "Between two noises: each row decodes eight steps along the arc.",
+        "fig-interpolation",
+        "Rows of faces that change from one into another in eight steps.",
+    )
+
+
 FINDINGS: dict[str, Callable[[str | Path], Table | Text]] = {
     "ahead-of-glf": ahead_of_glf,
     "floor-and-gap": floor_and_gap,
+    "interpolation": interpolation,
     **{f"samples-{data}": partial(samples_on, data=data) for data in plan.TABLE_1.rows},
 }

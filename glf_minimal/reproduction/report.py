@@ -7,7 +7,7 @@ from glf_minimal.errors import RunError
 from glf_minimal.files import atomic, make_folder, user_path
 from glf_minimal.reproduction import tables
 from glf_minimal.reproduction.claims import evidence, verdicts
-from glf_minimal.reproduction.figures import FIGURES, draw
+from glf_minimal.reproduction.figures import FIGURES, draw, encode_png
 from glf_minimal.reproduction.findings import FINDINGS
 from glf_minimal.reproduction.small_tables import SMALL_TABLES
 from glf_minimal.reproduction.tables import Table, Text
@@ -57,7 +57,7 @@ def write_report(results: str | Path, out: str | Path) -> list[Path]:
                 path.unlink(missing_ok=True)
                 continue
             with atomic(path) as temporary:
-                figure.savefig(temporary, format="png")
+                temporary.write_bytes(encode_png(figure))
             plt.close(figure)
             paths.append(path)
     return paths
