@@ -67,7 +67,7 @@ def distances(results: str | Path, experiment: Experiment, judge: tuple[str, str
     if not sets:
         return not_run(experiment)
     planned = experiment.rows[sets[0]]
-    names = [row.name for row in planned if any(found[d][row.name].values(*judge) for d in sets)]
+    names = [row.name for row in planned if any(found[data][row.name] for data in sets)]
     figure, axes = _panels(1, len(sets), len(names))
     for axis, data in zip(axes[0], sets, strict=True):
         rows = [found[data][name] for name in names]
@@ -109,7 +109,7 @@ def _draw_distances(axis, rows: list[RecordedRow], judge: tuple[str, str]) -> No
         axis.axvline(ours, color=LOOKS[GLF]["color"], linewidth=1, alpha=0.5)
     for height, (row, mean) in enumerate(zip(rows, means, strict=True)):
         if mean is None:
-            state = str(Status.DIVERGED) if row else NOT_RUN
+            state = str(Status.DIVERGED) if row and not row.finished else NOT_RUN
             axis.text(0.02 * edge, height, state, va="center", fontsize=8, color="0.55")
         elif mean > limit:
             axis.text(edge, height, f"{mean:.3g} →", ha="right", va="center", fontsize=9)
