@@ -84,7 +84,7 @@ def _panels(rows: int, columns: int, names: int):
     """A figure of panels that share the names of the models; returns it and its axes."""
     import matplotlib.pyplot as plt
 
-    size = (2.6 + max(2.0 * columns, 5.4), rows * (0.27 * names + 0.7) + 0.7)
+    size = (2.6 + max(1.7 * columns, 5.4), rows * (0.27 * names + 0.7) + 0.7)
     figure, axes = plt.subplots(
         rows, columns, figsize=size, sharey=True, squeeze=False, layout="constrained"
     )
@@ -112,7 +112,14 @@ def _draw_distances(axis, rows: list[RecordedRow], judge: tuple[str, str]) -> No
             state = str(Status.DIVERGED) if row and not row.finished else NOT_RUN
             axis.text(0.02 * edge, height, state, va="center", fontsize=8, color="0.55")
         elif mean > limit:
-            axis.text(edge, height, f"{mean:.3g} →", ha="right", va="center", fontsize=9)
+            axis.text(
+                edge,
+                height,
+                f"{mean:.{0 if mean > 100 else 1}f} →",
+                ha="right",
+                va="center",
+                fontsize=9,
+            )
         else:
             _draw_row(axis, height, row, judge)
     axis.set_xlim(0, edge)
@@ -195,10 +202,10 @@ def paper_and_here(results: str | Path):
                 place = here.get_yaxis_transform()
                 grey = {"va": "center", "fontsize": 8, "color": "0.55"}
                 here.text(0.02, height, NOT_RUN, transform=place, **grey)
-        paper.set(title=NAMES[data], xlabel="FID, paper", xlim=(0, None))
+        paper.set(title=NAMES[data], xlabel="FID, paper", xlim=(0, 1.06 * paper.dataLim.x1))
         here.set(xlabel="FCD, here")
         if here.has_data():
-            here.set_xlim(0, None)
+            here.set_xlim(0, 1.06 * here.dataLim.x1)
         else:
             here.text(0.5, 0.5, NOT_RUN, ha="center", transform=here.transAxes)
             here.set_xticks([])

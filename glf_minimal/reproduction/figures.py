@@ -258,7 +258,7 @@ def over_beta(results: str | Path, experiment: Experiment, *others: tuple[str, s
     shades = plt.get_cmap("viridis_r")
     colours = {name: shades(0.1 + 0.9 * i / len(betas)) for i, name in enumerate(betas)}
     shown = (("FCD of samples", "curve", "fcd"), *others)
-    figure, axes = panels(len(shown), height=3.2)
+    figure, axes = panels(len(shown), width=3.1, height=3.1)
     for row in rows:
         own = row.row.name == "glf"
         look = {"color": COLOURS[1] if own else colours[row.row.name], "zorder": 2.5 + own}
