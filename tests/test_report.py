@@ -379,4 +379,4 @@ def test_figure_5_compares(records):
         (GENERATED / "figure-1.png").read_bytes()
     )
     titles = [axis.get_title() for axis in FIGURES["figure-5"](results).axes]
-    assert titles == ["GLF, CIFAR-10", "GLF, SqueezeNet's perceptual loss,\nCIFAR-10"]
+    assert titles == ["CIFAR-10: GLF", "CIFAR-10: GLF, SqueezeNet's\nperceptual loss"]

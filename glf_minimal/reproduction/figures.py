@@ -35,7 +35,7 @@ def over_data_sets(results: str | Path, experiment: Experiment, *choices: tuple[
     """Draw samples of the same rows on each data set of an experiment.
 
     Where the experiment has not been run on a data set, those of the small edition of Table 1 take
-    its place, and the title says so. Data sets with neither are left out.
+    its place; of a single row the title says so. Data sets with neither are left out.
 
     Args:
         results: the folder of the records.
@@ -51,8 +51,8 @@ def over_data_sets(results: str | Path, experiment: Experiment, *choices: tuple[
             if len(found) == len(names) and all(drawn is not None for drawn in found.values()):
                 small = ", small edition" if source is TABLE_1_SMALL else ""
                 for name, drawn in found.items():
-                    model = f"{rows[name].row.title}, " if len(names) > 1 else ""
-                    pictures[f"{model}{NAMES[data]}{small}"] = drawn
+                    model = f": {rows[name].row.title}" if len(names) > 1 else small
+                    pictures[NAMES[data] + model] = drawn
                 break
     return _draw_samples(pictures) or not_run(experiment)
 
@@ -95,11 +95,11 @@ def _draw_lines(pictures: dict):
     figure, axes = plt.subplots(len(pictures), 1, figsize=size, squeeze=False, layout="constrained")
     for axis, (title, picture) in zip(axes[:, 0], pictures.items(), strict=True):
         side = picture.shape[0] // 8
-        grey = (picture[..., :1] == picture[..., :3]).all()
         line = np.concatenate([picture[:side], picture[side : 2 * side]], axis=1)
-        axis.imshow(line[:, : (10 if grey else 6) * side])
+        axis.imshow(line[:, : 10 * side])
         axis.set_axis_off()
-        axis.text(-0.02, 0.5, title, ha="right", va="center", transform=axis.transAxes)
+        side_by_side = {"ha": "right", "va": "center", "transform": axis.transAxes}
+        axis.text(-0.02, 0.5, fill(title, 36), fontsize=9, **side_by_side)
     return figure
 
 
