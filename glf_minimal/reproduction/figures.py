@@ -98,8 +98,8 @@ def _draw_lines(pictures: dict):
         line = np.concatenate([picture[:side], picture[side : 2 * side]], axis=1)
         axis.imshow(line[:, : 10 * side])
         axis.set_axis_off()
-        side_by_side = {"ha": "right", "va": "center", "transform": axis.transAxes}
-        axis.text(-0.02, 0.5, fill(title, 36), fontsize=9, **side_by_side)
+        beside = {"ha": "right", "va": "center", "transform": axis.transAxes}
+        axis.text(-0.02, 0.5, fill(title, 36), fontsize=9, **beside)
     return figure
 
 
