@@ -39,16 +39,6 @@ def test_the_run_with_the_least_distance_is_shown(drawn):
     )
 
 
-def test_the_file_has_few_colours_and_says_what_drew_it(drawn, tmp_path):
-    """As every figure of the book does."""
-    figure = samples_of_glf(drawn("table-1", "mnist", fcd=1.0, brightness=200))
-    figure.savefig(tmp_path / "figure.png", format="png")
-    with Image.open(tmp_path / "figure.png") as picture:
-        assert picture.mode == "P"
-        assert "Matplotlib" in picture.info["Software"]
-        assert (200, 200, 200) in [colour for _, colour in picture.convert("RGB").getcolors()]
-
-
 def test_samples_are_those_of_the_first_seed_that_has_some(drawn, records):
     records("table-1", "glf", 0, fcd=9.0)
     results = drawn("table-1", "mnist", fcd=9.0, brightness=10, seed=1)
@@ -61,5 +51,4 @@ def test_without_samples(records):
     results = records("table-1", "glf", fcd=1.0)
     assert best_runs(results) == {}
     assert origin_of_samples(results).markdown() == "not run.\n"
-    (axis,) = samples_of_glf(results).axes
-    assert axis.texts[0].get_text() == "not run: glf reproduce table-1"
+    assert "`glf reproduce table-1` makes the records" in samples_of_glf(results).markdown()

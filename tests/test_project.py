@@ -249,7 +249,7 @@ def test_notebook_is_as_it_should_be(path):
                 assert cell["metadata"]["mystnb"]["image"]["alt"]
 
 
-SECOND_EDITION = [path for path in NOTEBOOKS if path.stem[:2] <= "08"]
+SECOND_EDITION = [path for path in NOTEBOOKS if path.stem[:2] <= "09"]
 
 
 @pytest.mark.parametrize("path", SECOND_EDITION, ids=lambda path: path.stem)

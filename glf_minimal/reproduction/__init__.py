@@ -1,7 +1,7 @@
 """The reproduction: what is planned, what was published, records, tables, figures, verdicts."""
 
 from glf_minimal.reproduction.cells import make_cells
-from glf_minimal.reproduction.figures import FIGURES, draw
+from glf_minimal.reproduction.figures import FIGURES, draw, show
 from glf_minimal.reproduction.filling import has_record, is_recorded, reproduce
 from glf_minimal.reproduction.plan import EXPERIMENTS, get_experiment
 from glf_minimal.reproduction.records import read_records
@@ -18,5 +18,6 @@ __all__ = [
     "make_cells",
     "read_records",
     "reproduce",
+    "show",
     "write_report",
 ]

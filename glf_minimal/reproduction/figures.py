@@ -1,6 +1,11 @@
-"""Figures of the records. A figure without records says "not run" and the command that runs it."""
+"""Figures of the records.
 
+Where there are none, a sentence says so, with the command that makes them.
+"""
+
+import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
 
@@ -9,36 +14,97 @@ import torch
 from glf_minimal.plotting import COLOURS, latent_map, panels, training_curves, use_style
 from glf_minimal.reproduction import front, plan
 from glf_minimal.reproduction.cells import Experiment
+from glf_minimal.reproduction.charts import CHARTS, not_run, plain_numbers
 from glf_minimal.reproduction.diagrams import model_diagram
 from glf_minimal.reproduction.extras import read_latent_maps
-from glf_minimal.reproduction.recorded import nearest_distances, read_rows
-from glf_minimal.reproduction.small_tables import SMALL_FIGURES
+from glf_minimal.reproduction.recorded import (
+    RecordedRow,
+    first_samples,
+    nearest_distances,
+    read_rows,
+)
+from glf_minimal.reproduction.small_edition import TABLE_1_SMALL
+from glf_minimal.reproduction.small_tables import NAMES
+from glf_minimal.reproduction.tables import Text
 
 
-def samples(results: str | Path, experiment: Experiment, sets: tuple[str, ...]):
-    """Draw samples of every row on these data sets.
+def samples(results: str | Path, experiment: Experiment, data: str):
+    """Draw samples of every row on a data set.
 
     They are the first of the 64 that lie beside a record, of the first seed that has some.
     """
+    rows = read_rows(results, experiment, data).values()
+    drawn = _draw_samples({row.title: _samples_of(results, row, data) for row in rows})
+    return drawn or not_run(experiment)
+
+
+def over_data_sets(results: str | Path, experiment: Experiment, *choices: tuple[str, ...]):
+    """Draw samples of the same rows on each data set of an experiment.
+
+    Where the experiment has not been run on a data set, those of the small edition of Table 1 take
+    its place; of a single row the title says so. Data sets with neither are left out.
+
+    Args:
+        results: the folder of the records.
+        experiment: whose data sets are drawn.
+        choices: the names of the rows; of several choices, the first that has all its samples.
+    """
+    pictures = {}
+    for data in experiment.rows:
+        sources = [(source, names) for source in (experiment, TABLE_1_SMALL) for names in choices]
+        for source, names in sources:
+            rows = read_rows(results, source, data)
+            found = {name: _samples_of(results, rows[name], data) for name in names if name in rows}
+            if len(found) == len(names) and all(drawn is not None for drawn in found.values()):
+                small = ", small edition" if source is TABLE_1_SMALL else ""
+                for name, drawn in found.items():
+                    model = f": {rows[name].row.title}" if len(names) > 1 else small
+                    pictures[NAMES[data] + model] = drawn
+                break
+    return _draw_samples(pictures) or not_run(experiment)
+
+
+def _samples_of(results: str | Path, row: RecordedRow, data: str):
+    """The picture of 64 samples of a row's first seed that has one; None without one."""
     from matplotlib.image import imread
 
-    pictures = {}
-    for data in sets:
-        for name, row in read_rows(results, experiment, data).items():
-            seeds = [record.seed for record in row.records]
-            paths = [experiment.path(results, data, name, seed).png for seed in seeds]
-            drawn = [path for path in paths if path.exists()]
-            if drawn:  # real images and diverged runs have none
-                pictures[f"{row.title}, {data}" if len(sets) > 1 else row.title] = imread(drawn[0])
-    if not pictures:
-        return _empty(experiment)
-    few = len(pictures) <= 6
-    side, width = (6, 2.1) if few else (4, 1.8)  # samples per side, of 8; inches
-    figure, axes = panels(len(pictures), width=width, height=width + 0.2)
-    for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
-        axis.imshow(picture[: picture.shape[0] * side // 8, : picture.shape[1] * side // 8])
-        axis.set_title(fill(title, 34 if few else 27), fontsize="small")
+    path = first_samples(results, data, row)
+    return imread(path) if path else None
+
+
+def _draw_samples(pictures: dict):
+    """Draw these pictures of 64 samples under their titles; None if there is none.
+
+    Up to six have 36 samples each. More of them have one line each, as the file would become too
+    large for a page otherwise.
+    """
+    found = {title: picture for title, picture in pictures.items() if picture is not None}
+    if len(found) > 6:
+        return _draw_lines(found)
+    if not found:
+        return None
+    figure, axes = panels(len(found), width=2.1, height=2.3)
+    for axis, (title, picture) in zip(axes, found.items(), strict=True):
+        axis.imshow(picture[: picture.shape[0] * 6 // 8, : picture.shape[1] * 6 // 8])
+        axis.set_title(fill(title, 34), fontsize="small")
         axis.set_axis_off()
+    return figure
+
+
+def _draw_lines(pictures: dict):
+    """Draw a line of samples for each of these pictures of 64, its title at the left."""
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    size = (6.8, 0.4 * len(pictures))
+    figure, axes = plt.subplots(len(pictures), 1, figsize=size, squeeze=False, layout="constrained")
+    for axis, (title, picture) in zip(axes[:, 0], pictures.items(), strict=True):
+        side = picture.shape[0] // 8
+        line = np.concatenate([picture[:side], picture[side : 2 * side]], axis=1)
+        axis.imshow(line[:, : 10 * side])
+        axis.set_axis_off()
+        beside = {"ha": "right", "va": "center", "transform": axis.transAxes}
+        axis.text(-0.02, 0.5, fill(title, 36), fontsize=9, **beside)
     return figure
 
 
@@ -52,7 +118,9 @@ def slide_deck_curves(results: str | Path):
         row.title: row.records[0].history for row in rows if row and row.records[0].history
     }
     return (
-        training_curves(histories, ["recon", "kl", "nll"]) if histories else _empty(plan.SLIDE_DECK)
+        training_curves(histories, ["recon", "kl", "nll"])
+        if histories
+        else not_run(plan.SLIDE_DECK)
     )
 
 
@@ -63,7 +131,7 @@ def flowae_report_curves(results: str | Path):
     """
     rows = read_rows(results, plan.FLOWAE_REPORT, "mnist")
     if not any(rows.values()):
-        return _empty(plan.FLOWAE_REPORT)
+        return not_run(plan.FLOWAE_REPORT)
     figure, axes = panels(4, height=2.5)
     lines = [
         ("FlowAE: NLL of the latents", "nats", "flowae", "nll"),
@@ -87,7 +155,7 @@ def flowae_report_tsne(results: str | Path):
     """
     maps = read_latent_maps(results)
     if not maps:
-        return _empty(plan.FLOWAE_REPORT)
+        return not_run(plan.FLOWAE_REPORT)
     positions, labels = {}, {}
     for row, title in (("vae", "VAE"), ("flowae", "auto-encoder")):
         if row in maps:
@@ -97,30 +165,32 @@ def flowae_report_tsne(results: str | Path):
 
 
 def convergence(results: str | Path, data: str):
-    """Draw FCD over epochs and, if all rows ran on one machine, over seconds of training.
+    """Draw FCD over epochs and, if all rows were timed on one machine, over seconds of training.
 
     There is one line per seed. Lines of two-stage models begin with their second stage.
     """
-    rows = read_rows(results, plan.CONVERGENCE, data).values()
-    if not any(row.curves for row in rows):
-        return _empty(plan.CONVERGENCE)
-    # Seconds of two machines do not compare.
-    machines = {frozenset(row.machines) for row in rows if row.clock}
-    figure, axes = panels(2 if len(machines) == 1 else 1, width=4.6, height=3.4)
-    for axis, x in zip(axes, ("epochs", "seconds of training"), strict=False):
-        for colour, row in zip(COLOURS, rows, strict=False):
-            key = "epoch" if x == "epochs" else row.clock
-            for index, curve in enumerate(row.curves if key else []):
+    rows = [row for row in read_rows(results, plan.CONVERGENCE, data).values() if row.curves]
+    if not rows:
+        return not_run(plan.CONVERGENCE)
+    # Seconds of two machines do not compare, and older records have none.
+    machines = {(row.clock, frozenset(row.machines)) for row in rows}
+    timed = len(machines) == 1 and all(row.clock for row in rows)
+    figure, axes = panels(2 if timed else 1, width=4.6, height=3.4)
+    planned = [row.name for row in plan.CONVERGENCE.rows[data]]
+    colours = dict(zip(planned, COLOURS, strict=False))
+    colours |= {"glf": COLOURS[1], planned[1]: colours["glf"]}  # GLF as in all charts
+    for axis, x in zip(axes, ("epoch", "seconds of training"), strict=False):
+        for row in rows:
+            key = "epoch" if x == "epoch" else row.clock
+            for index, curve in enumerate(row.curves):
                 points = [(point[key], point["fcd"]) for point in curve]
-                axis.plot(
-                    *zip(*points, strict=True),
-                    ".-",
-                    color=colour,
-                    label=row.title if index == 0 else None,
-                )
-        axis.set(xlabel=x, ylabel="FCD")
+                look = {"color": colours[row.row.name], "label": row.row.title}
+                if index > 0:
+                    del look["label"]
+                axis.plot(*zip(*points, strict=True), ".-", **look)
+        axis.set(title=NAMES[data], xlabel=x, ylabel="FCD (lower is better)", yscale="log")
         axis.xaxis.get_major_locator().set_params(integer=True)
-        _logarithmic(axis)
+        plain_numbers(axis.yaxis)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
@@ -138,13 +208,13 @@ def pictures_of_glf(results: str | Path, name: str, experiment: Experiment, shar
     }
     found = {data: imread(path) for data, path in places.items() if path.exists()}
     if not found:
-        return _empty(experiment)
+        return not_run(experiment)
     found = {data: picture[:, : int(share * picture.shape[1])] for data, picture in found.items()}
     tallest = max(picture.shape[0] / picture.shape[1] for picture in found.values())
     figure, axes = panels(len(found), width=3.0, height=3.0 * tallest + 0.3)
     for axis, (data, picture) in zip(axes, found.items(), strict=True):
         axis.imshow(picture)
-        axis.set_title(data, fontsize="small")
+        axis.set_title(NAMES[data], fontsize="small")
         axis.set_axis_off()
     return figure
 
@@ -161,146 +231,119 @@ def memorization(results: str | Path):
         if (distances := nearest_distances(results, data))
     }
     if not found:
-        return _empty(plan.TABLE_1)
+        return not_run(plan.TABLE_1)
     figure, axes = panels(len(found))
     for axis, (data, kinds) in zip(axes, found.items(), strict=True):
         for kind, distances in kinds.items():
-            axis.ecdf(distances, label=kind)
-        axis.set(
-            title=data, xlabel="distance to the nearest training image", ylabel="share of images"
-        )
+            label = {"sample": "samples", "test": "test images"}.get(kind, "their reconstructions")
+            axis.ecdf(distances, label=label)
+        axis.set(title=NAMES[data], xlabel="distance to the nearest training image")
+        axis.set_ylabel("cumulative share of images")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
-def over_beta(results: str | Path, experiment: Experiment, terms: dict[str, str]):
-    """Draw FCD and some loss terms over epochs, for the first seed of every row on CIFAR-10.
+# What the panels of Figures 3 and 4 show: a title, what holds it, and its name there.
+ENTROPY = ("entropy of the posterior (nats)", "history", "entropy")
+LIKELIHOOD = ("negative log-likelihood (nats)", "history", "nll")
+TEST_ERROR = ("squared error of test images", "curve", "mse_per_image")
 
-    Lines of trainings that diverged end early.
+
+def over_beta(results: str | Path, experiment: Experiment, *others: tuple[str, str, str]):
+    """Draw FCD and two other quantities over epochs, for the first seed of every row on CIFAR-10.
+
+    The darker a line, the larger its β; GLF has its own colour. Lines of trainings that diverged
+    end early.
 
     Args:
         results: the folder of the records.
         experiment: whose rows are drawn.
-        terms: titles of the loss terms, by their names in the history.
+        others: titles of the other panels, with "history" or "curve" and the name of the quantity.
     """
+    import matplotlib.pyplot as plt
+
     rows = [row for row in read_rows(results, experiment, "cifar10").values() if row]
     if not rows:
-        return _empty(experiment)
-    figure, axes = panels(1 + len(terms), height=3.2)
-    for row, colour in zip(rows, COLOURS, strict=False):
+        return not_run(experiment)
+    betas = [row.name for row in experiment.rows["cifar10"] if row.name != "glf"]
+    shades = plt.get_cmap("viridis_r")
+    colours = {name: shades(0.1 + 0.9 * i / len(betas)) for i, name in enumerate(betas)}
+    shown = (("FCD of samples", "curve", "fcd"), *others)
+    figure, axes = panels(len(shown), width=3.1, height=3.1)
+    for row in rows:
+        own = row.row.name == "glf"
+        look = {"color": COLOURS[1] if own else colours[row.row.name], "zorder": 2.5 + own}
+        look |= {"linestyle": "--" if own else "-", "marker": ".", "label": row.row.title}
         record = row.records[0]
-        lines = [[(point["epoch"], point["fcd"]) for point in record.curve]]
-        lines += [
-            [(epoch["epoch"], epoch[term]) for epoch in record.history if term in epoch]
-            for term in terms
-        ]
-        for axis, points in zip(axes, lines, strict=True):
-            axis.plot(
-                *zip(*points, strict=True) if points else ([], []),
-                ".-",
-                color=colour,
-                label=row.title,
-            )
-    for axis, title in zip(axes, ("FCD", *terms.values()), strict=True):
-        axis.set(title=title, xlabel="epoch", ylabel="nats per image" if title != "FCD" else None)
+        for axis, (_, where, name) in zip(axes, shown, strict=True):
+            found = record.curve if where == "curve" else record.history
+            points = [(point["epoch"], point[name]) for point in found if name in point]
+            axis.plot(*zip(*points, strict=True) if points else ([], []), **look)
+    for axis, (title, where, _) in zip(axes, shown, strict=True):
+        axis.set(title=title, xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
-    _logarithmic(axes[0])
+        if where == "curve":
+            axis.set_yscale("log")
+            plain_numbers(axis.yaxis)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
-def ablations(results: str | Path):
-    """Draw FCD for every row of the ablations, one panel per question and one point per seed."""
-    recorded = read_rows(results, plan.ABLATIONS, "mnist")
-    run = {
-        title: [row for row in rows if recorded[row.name]]
-        for title, rows in plan.ABLATION_GROUPS.values()
-    }
-    # One row alone, the base, has nothing to compare it with.
-    run = {title: rows for title, rows in run.items() if len(rows) > 1}
-    if not run:
-        return _empty(plan.ABLATIONS)
-    figure, axes = panels(len(run), width=3.6, height=2.2)
-    for axis, (title, rows) in zip(axes, run.items(), strict=True):
-        values = [recorded[row.name].values("classifier", "fcd") for row in rows]
-        for index, (row, distances) in enumerate(zip(rows, values, strict=True)):
-            axis.plot(
-                distances,
-                [index] * len(distances),
-                "o",
-                color=COLOURS[row.name == "base"],
-                alpha=0.7,
-            )
-        axis.set_yticks(range(len(rows)), [row.title for row in rows], fontsize="small")
-        drawn = [distance for distances in values for distance in distances] or [1.0]
-        axis.set(
-            title=fill(title, 28),
-            xlabel="FCD",
-            xlim=(0, 1.1 * max(drawn)),
-            ylim=(len(rows) - 0.5, -0.5),
-        )
-        if max(drawn) > 20 * min(drawn):  # the largest would press the others together
-            axis.set(xscale="log", xlim=(min(drawn) / 1.2, 1.2 * max(drawn)))
-            axis.xaxis.set_major_formatter("{x:g}")
-    return figure
+def figure_block(results: str | Path, name: str, caption: str, label: str, alt: str) -> Text:
+    """A figure as MyST Markdown for a page of the book, or the sentence that it has not been run.
 
+    Args:
+        results: the folder of the records.
+        name: the figure, one of ``FIGURES``; the page lies beside the folder ``generated``.
+        caption: the text below it.
+        label: the name that references use.
+        alt: what a reader without the picture is told.
+    """
+    import matplotlib.pyplot as plt
 
-def _with_perceptual_loss(results: str | Path) -> tuple[str, ...]:
-    """The data sets on which GLF with a perceptual loss has been run."""
-    rows = {data: read_rows(results, plan.FIGURE_5, data) for data in plan.FIGURE_5.rows}
-    return tuple(
-        data
-        for data, found in rows.items()
-        if any(row for name, row in found.items() if name != "glf")
-    )
-
-
-def _logarithmic(axis) -> None:
-    """Make the y axis logarithmic, with plain numbers at its ticks: 2, not 2 x 10^0."""
-    from matplotlib.ticker import LogFormatter
-
-    axis.set_yscale("log")
-    axis.yaxis.set_major_formatter(LogFormatter())
-    axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
-
-
-def _empty(experiment: Experiment):
-    """Draw no more than the command that runs the experiment."""
-    figure, axes = panels(1)
-    axes[0].text(0.5, 0.5, f"not run:\nglf reproduce {experiment.name}", ha="center", va="center")
-    axes[0].set_axis_off()
-    return figure
+    drawn = draw(name, results)
+    if isinstance(drawn, Text):
+        return drawn
+    plt.close(drawn)
+    lines = [
+        f"```{{figure}} generated/{name}.png",
+        f":name: {label}",
+        f":alt: {alt}",
+        "",
+        caption,
+        "```",
+    ]
+    return Text("\n".join(lines) + "\n")
 
 
 FIGURES: dict[str, Callable] = {
     "slide-deck-curves": slide_deck_curves,
-    "slide-deck-samples": lambda results: samples(results, plan.SLIDE_DECK, ("mnist",)),
+    "slide-deck-samples": lambda results: samples(results, plan.SLIDE_DECK, "mnist"),
     "flowae-report-curves": flowae_report_curves,
-    "flowae-report-samples": lambda results: samples(results, plan.FLOWAE_REPORT, ("mnist",)),
+    "flowae-report-samples": lambda results: samples(results, plan.FLOWAE_REPORT, "mnist"),
     "flowae-report-tsne": flowae_report_tsne,
     **{
-        f"table-1-samples-{data}": lambda results, data=data: samples(
-            results, plan.TABLE_1, (data,)
-        )
+        f"table-1-samples-{data}": lambda results, data=data: samples(results, plan.TABLE_1, data)
         for data in plan.TABLE_1.rows
     },
     **{
         f"convergence-{data}": lambda results, data=data: convergence(results, data)
         for data in plan.CONVERGENCE.rows
     },
-    **SMALL_FIGURES,
-    "ablations": ablations,
+    **{
+        f"table-1-small-samples-{data}": lambda results, data=data: samples(
+            results, TABLE_1_SMALL, data
+        )
+        for data in TABLE_1_SMALL.rows
+    },
+    **CHARTS,
     "figure-1": lambda results: model_diagram(),
-    "figure-2": lambda results: samples(results, plan.FIGURE_2, tuple(plan.FIGURE_2.rows)),
+    "figure-2": lambda results: over_data_sets(results, plan.FIGURE_2, ("glf",)),
     "figure-2-interpolation": lambda results: pictures_of_glf(
         results, "interpolation.png", plan.FIGURE_2
     ),
-    "figure-3": lambda results: over_beta(
-        results, plan.FIGURE_3, {"entropy": "entropy", "nll": "NLL"}
-    ),
-    "figure-4": lambda results: over_beta(
-        results, plan.FIGURE_4, {"recon": "reconstruction", "nll": "NLL"}
-    ),
+    "figure-3": lambda results: over_beta(results, plan.FIGURE_3, ENTROPY, LIKELIHOOD),
+    "figure-4": lambda results: over_beta(results, plan.FIGURE_4, TEST_ERROR, LIKELIHOOD),
     "same-noise": lambda results: pictures_of_glf(
         results, "same-noise.png", plan.TABLE_1, share=2 / 3
     ),
@@ -309,11 +352,71 @@ FIGURES: dict[str, Callable] = {
         results, "neighbours.png", plan.TABLE_1, share=2 / 3
     ),
     "memorization": memorization,
-    "figure-5": lambda results: samples(results, plan.FIGURE_5, _with_perceptual_loss(results)),
+    "figure-5": lambda results: over_data_sets(
+        results, plan.FIGURE_5, ("glf", "glf-perceptual"), ("glf", "glf-squeezenet")
+    ),
 }
 
 
 def draw(name: str, results: str | Path = "data/results"):
-    """Draw one of ``FIGURES`` from the records, in the book's style; returns the figure."""
+    """Draw one of ``FIGURES`` from the records, in the book's style.
+
+    Returns the figure or, where nothing has been run, a ``Text`` that says so.
+    """
     use_style()
     return FIGURES[name](results)
+
+
+PHOTOGRAPH = 20_000  # colours; a chart has fewer
+LARGE = 250_000  # bytes
+
+
+def encode_png(figure) -> bytes:
+    """A figure as a PNG file with a palette of 256 colours, some three times smaller than without.
+
+    Coloured pictures keep all their colours as long as the file does not become large.
+    """
+    from PIL import Image, PngImagePlugin
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    with Image.open(buffer) as drawn:
+        known = PngImagePlugin.PngInfo()
+        known.add_text("Software", drawn.info["Software"])  # the version of matplotlib
+        full = drawn.convert("RGB")
+    photograph = full.getcolors(PHOTOGRAPH) is None
+    if photograph:
+        encoded = _encode(full, known)
+        if len(encoded) < LARGE:
+            return encoded
+    return _encode(full.quantize(256, dither=Image.Dither.NONE), known)
+
+
+def _encode(image, known) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True, pnginfo=known)
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True, repr=False)
+class Picture:
+    """A figure as a PNG file. A notebook shows it."""
+
+    png: bytes
+
+    def __repr__(self) -> str:
+        return f"<Picture of {len(self.png)} bytes>"
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+
+def show(name: str, results: str | Path = "data/results") -> Picture | Text:
+    """One of ``FIGURES`` for a notebook, as a small file; or that nothing of it has been run."""
+    import matplotlib.pyplot as plt
+
+    drawn = draw(name, results)
+    if isinstance(drawn, Text):
+        return drawn
+    plt.close(drawn)
+    return Picture(encode_png(drawn))

@@ -1,14 +1,9 @@
 """The first picture of the book: what GLF draws on each data set, from the best run recorded."""
 
-from collections.abc import Callable
-from functools import partial
-from io import BytesIO
 from pathlib import Path
 
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
-
 from glf_minimal.plotting import use_style
+from glf_minimal.reproduction.charts import not_run
 from glf_minimal.reproduction.plan import TABLE_1
 from glf_minimal.reproduction.recorded import NOT_RUN, RecordedRow, first_samples, read_rows
 from glf_minimal.reproduction.small_edition import TABLE_1_SMALL
@@ -48,35 +43,16 @@ def samples_of_glf(results: str | Path):
     for data, row in best_runs(results).items():
         picture = imread(first_samples(results, data, row))
         strips[NAMES[data]] = picture[: LINES * picture.shape[0] // 8]
-    rows = max(len(strips), 1)
+    if not strips:
+        return not_run(TABLE_1)
     figure, axes = plt.subplots(
-        rows, 1, figsize=(4.4, 1.33 * rows), squeeze=False, layout="constrained"
+        len(strips), 1, figsize=(4.4, 1.33 * len(strips)), squeeze=False, layout="constrained"
     )
-    figure.savefig = partial(_save_with_palette, figure.savefig)
-    for axis, (name, strip) in zip(axes[:, 0], strips.items(), strict=False):
+    for axis, (name, strip) in zip(axes[:, 0], strips.items(), strict=True):
         axis.imshow(strip)
         axis.set_title(name, loc="left", fontsize="medium")
-    for axis in axes[:, 0]:
         axis.set_axis_off()
-    if not strips:
-        axes[0, 0].text(0.5, 0.5, f"{NOT_RUN}: glf reproduce {TABLE_1.name}", ha="center")
     return figure
-
-
-def _save_with_palette(save: Callable, file: object, **arguments) -> None:
-    """Save a figure as a PNG of 256 colours, in place of ``save``, its own ``savefig``.
-
-    That is a third of the bytes, and the first page of the book is to load little.
-    """
-    drawn = BytesIO()
-    save(drawn, **arguments)
-    with Image.open(drawn) as picture:
-        made_by = PngInfo()
-        made_by.add_text("Software", picture.info["Software"])
-        # Colours from all over the cube, so that the rare bright ones do not fade.
-        method = Image.Quantize.MAXCOVERAGE
-        colours = picture.convert("RGB").quantize(256, method, kmeans=1)
-    colours.save(file, format="PNG", optimize=True, pnginfo=made_by)
 
 
 def origin_of_samples(results: str | Path) -> Text:

@@ -7,7 +7,8 @@ from glf_minimal.errors import RunError
 from glf_minimal.files import atomic, make_folder, user_path
 from glf_minimal.reproduction import choice, front, tables
 from glf_minimal.reproduction.claims import evidence, verdicts
-from glf_minimal.reproduction.figures import FIGURES, draw
+from glf_minimal.reproduction.figures import FIGURES, draw, encode_png
+from glf_minimal.reproduction.findings import FINDINGS
 from glf_minimal.reproduction.once import read_once
 from glf_minimal.reproduction.rankings import RANKINGS
 from glf_minimal.reproduction.small_tables import SMALL_TABLES
@@ -21,6 +22,7 @@ TABLES: dict[str, Callable[[str | Path], Table | Text]] = {
     **tables.TABLES,
     **SMALL_TABLES,
     **RANKINGS,
+    **FINDINGS,
 }
 
 
@@ -28,6 +30,7 @@ TABLES: dict[str, Callable[[str | Path], Table | Text]] = {
 def write_report(results: str | Path, out: str | Path) -> list[Path]:
     """Write each table as ``<name>.md`` and each figure as ``<name>.png``; returns their paths.
 
+    A figure of which nothing has been run is not written, and an older one of that name is removed.
     The same records give the same files. Figures repeat only under the same matplotlib version,
     which each file records.
 
@@ -56,9 +59,12 @@ def write_report(results: str | Path, out: str | Path) -> list[Path]:
     with plt.rc_context():  # the caller's style neither changes the figures nor is changed by them
         plt.rcdefaults()
         for name in FIGURES:
-            figure = draw(name, results)
-            with atomic(out / f"{name}.png") as temporary:
-                figure.savefig(temporary, format="png")
+            figure, path = draw(name, results), out / f"{name}.png"
+            if isinstance(figure, Text):  # nothing to draw has been run
+                path.unlink(missing_ok=True)
+                continue
+            with atomic(path) as temporary:
+                temporary.write_bytes(encode_png(figure))
             plt.close(figure)
-            paths.append(out / f"{name}.png")
+            paths.append(path)
     return paths

@@ -1,6 +1,5 @@
 """The small edition of Table 1 as tables and a chart: two judges, and what the decoder costs."""
 
-import statistics
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import torch
 
 from glf_minimal.errors import RecipeError
-from glf_minimal.plotting import COLOURS, use_style
 from glf_minimal.recipes.build import build_flow
 from glf_minimal.reproduction.recorded import NOT_RUN, RecordedRow, notes, read_rows, timing
 from glf_minimal.reproduction.records import Record
@@ -30,7 +28,6 @@ NAMES = {
     "cifar10": "CIFAR-10",
     "celeba": "CelebA",
 }
-JUDGES = (("classifier", "fcd"), ("squeezenet", "fsd"))  # group and name of their distances
 OWN_JUDGE = "◊"  # marks what was trained on the features that judge it
 
 
@@ -185,78 +182,8 @@ def density_parameters(settings: dict[str, dict]) -> int:
         return sum(parameter.numel() for parameter in build_flow(settings).parameters())
 
 
-def small_chart(results: str | Path):
-    """FCD and FSD of what has been run, with the distances of the reconstructions."""
-    import matplotlib.pyplot as plt
-
-    use_style()
-    found = {data: read_rows(results, TABLE_1_SMALL, data) for data in TABLE_1_SMALL.rows}
-    sets = [data for data, rows in found.items() if any(rows.values())]
-    names = [row.name for row in TABLE_1_SMALL.rows["mnist"] if _has_run(row.name, found)]
-    if not sets:
-        figure, axis = plt.subplots(figsize=(5, 1), layout="constrained")
-        axis.set_axis_off()
-        axis.text(0.5, 0.5, f"{NOT_RUN}: glf reproduce {TABLE_1_SMALL.name}", ha="center")
-        return figure
-    size = (2.6 + 2.9 * len(sets), 0.56 * len(names) + 1.8)
-    figure, axes = plt.subplots(
-        2, len(sets), figsize=size, sharey=True, squeeze=False, layout="constrained"
-    )
-    for column, data in enumerate(sets):
-        rows = [found[data][name] for name in names]
-        for axis, (group, name) in zip(axes[:, column], JUDGES, strict=True):
-            _draw_distances(axis, rows, group, name)
-            axis.set(title=NAMES[data], xlabel=f"{name.upper()}, lower is better")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=1)
-    return figure
-
-
-def _has_run(name: str, found: dict[str, dict[str, RecordedRow]]) -> bool:
-    return any(rows[name] for rows in found.values())
-
-
-def _draw_distances(axis, rows: list[RecordedRow], group: str, name: str) -> None:
-    heights = list(range(len(rows), 0, -1))
-    axis.set_yticks(heights, [row.row.title for row in rows])
-    drawn = False
-    for height, row in zip(heights, rows, strict=True):
-        values = row.values(group, name)
-        floors = row.values("reconstruction", name)
-        if not values:
-            continue
-        spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        mean = statistics.mean(values)
-        hollow = group == "squeezenet" and trained_on_squeezenet(row)
-        axis.errorbar(
-            mean,
-            height,
-            xerr=min(spread, 0.9 * mean),
-            fmt="o",
-            color=COLOURS[1] if row.row.name.startswith("glf") else COLOURS[0],
-            markerfacecolor="white" if hollow else None,
-            label=None if drawn else "samples (mean over seeds, ± one standard deviation)",
-        )
-        if floors:
-            axis.plot(
-                statistics.mean(floors),
-                height,
-                "|",
-                color="black",
-                markersize=11,
-                label=None if drawn else "reconstructions of the test images",
-            )
-        drawn = True
-    if drawn:
-        axis.set_xscale("log")
-    else:
-        axis.text(0.5, 0.5, NOT_RUN, ha="center", transform=axis.transAxes)
-        axis.set_xticks([])
-
-
 SMALL_TABLES: dict[str, Callable[[str | Path], Table]] = {
     **{f"table-1-small-{data}": partial(small_table, data=data) for data in TABLE_1_SMALL.rows},
     **{f"densities-{data}": partial(densities, data=data) for data in DENSITIES.rows},
     **{f"tuning-{data}": partial(sweeps, data=data) for data in TUNING.rows},
 }
-SMALL_FIGURES: dict[str, Callable] = {"table-1-small": small_chart}
