@@ -1,5 +1,6 @@
-"""Flows that are not the paper's, to compare its own with: splines in place of straight lines, and
-a mixture of Gaussians in place of N(0, I).
+"""Flows that are not the paper's, to compare its own with.
+
+One has splines in place of straight lines, the other a mixture of Gaussians in place of N(0, I).
 """
 
 import torch

@@ -1,5 +1,6 @@
-"""What the small edition of Table 1 says: the rankings of its two judges, and its main numbers in
-sentences.
+"""What the small edition of Table 1 says.
+
+The rankings of its two judges, and its main numbers in sentences.
 """
 
 from collections.abc import Callable

@@ -1,5 +1,7 @@
-"""What the paper claims of the samples: better than those of others, and better with a perceptual
-loss.
+"""What the paper claims of the samples.
+
+The claims are that they are better than those of other models, and better still with a
+perceptual loss.
 """
 
 from pathlib import Path
@@ -44,10 +46,9 @@ def best_samples(
     rivals: tuple[str, ...] = RIVALS,
     judges: tuple[tuple[str, str], ...] = (FCD, FSD),
 ) -> Judgement:
-    """Judge whether the samples of a row of Table 1 are better than those of each of its rivals, on
-    each of these data sets.
+    """Judge whether a row of Table 1 has better samples than each of its rivals.
 
-    All judges that have judged both rows must say so. If a training of ``ours`` diverged, every
+    They are compared on each of these data sets. All judges that have judged both rows must say so. If a training of ``ours`` diverged, every
     rival with a finished training is better.
     """
     met: list[bool] = []
@@ -133,8 +134,9 @@ def best_samples_on_grey(results: str | Path) -> Judgement:
 
 
 def _quotes(results: str | Path, sets: tuple[str, ...]) -> list[str]:
-    """What stands beside the verdict where the small edition decides: its rows that the paper's
-    table does not have, and the full table. Sentences.
+    """What stands beside the verdict where the small edition decides, as sentences.
+
+    That is its rows that the paper's table does not have, and the full table.
     """
     sentences = []
     for data in sets:
@@ -212,8 +214,9 @@ def perceptual(results: str | Path) -> Judgement:
 
 
 def _with_and_without(rows: dict[str, RecordedRow]) -> tuple[RecordedRow, RecordedRow]:
-    """GLF, and GLF with a perceptual loss, on the seeds that both have, if they may be compared;
-    else two rows without records.
+    """GLF, and GLF with a perceptual loss, on the seeds that both have.
+
+    Two rows without records where the two may not be compared.
     """
     plain = rows["glf"]
     row = rows["glf-perceptual"] or rows["glf-squeezenet"]
