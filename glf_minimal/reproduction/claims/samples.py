@@ -48,8 +48,8 @@ def best_samples(
 ) -> Judgement:
     """Judge whether a row of Table 1 has better samples than each of its rivals.
 
-    They are compared on each of these data sets. All judges that have judged both rows must say so. If a training of ``ours`` diverged, every
-    rival with a finished training is better.
+    They are compared on each of these data sets. All judges that have judged both rows must say
+    so. If a training of ``ours`` diverged, every rival with a finished training is better.
     """
     met: list[bool] = []
     evidence: list[str] = []
