@@ -1,6 +1,6 @@
 """Flows that are not the paper's, to compare its own with.
 
-They have splines in place of straight lines, or a mixture of Gaussians in place of N(0, I).
+One has splines in place of straight lines, the other a mixture of Gaussians in place of N(0, I).
 """
 
 import torch

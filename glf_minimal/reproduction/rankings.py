@@ -1,4 +1,7 @@
-"""What the small edition of Table 1 says: two judges' rankings, and main numbers in sentences."""
+"""What the small edition of Table 1 says.
+
+The rankings of its two judges, and its main numbers in sentences.
+"""
 
 from collections.abc import Callable
 from itertools import permutations

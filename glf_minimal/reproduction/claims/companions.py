@@ -80,8 +80,8 @@ def clear_or_varied(results: str | Path) -> Judgement:
     """Judge whether an AAE's samples are clearer than a VAE's, and have less variety.
 
     Clarity is taken as precision, the share of samples that lie among real images, and variety as
-    recall, the share of real images that lie among samples, and coverage: recall alone is high
-    also for samples that are far from all images.
+    recall, the share of real images that lie among samples, and coverage: recall alone is high also
+    for samples that are far from all images.
     """
     rows = _report_rows(results, "flowae", "vae", "aae")
     if not {"vae", "aae"} <= rows.keys():

@@ -48,10 +48,8 @@ def best_samples(
 ) -> Judgement:
     """Judge whether a row of Table 1 has better samples than each of its rivals.
 
-    They are compared on each of these data sets.
-
-    All judges that have judged both rows must say so. If a training of ``ours`` diverged, every
-    rival with a finished training is better.
+    They are compared on each of these data sets. All judges that have judged both rows must say
+    so. If a training of ``ours`` diverged, every rival with a finished training is better.
     """
     met: list[bool] = []
     evidence: list[str] = []
@@ -136,9 +134,9 @@ def best_samples_on_grey(results: str | Path) -> Judgement:
 
 
 def _quotes(results: str | Path, sets: tuple[str, ...]) -> list[str]:
-    """What stands beside the verdict where the small edition decides, in sentences.
+    """What stands beside the verdict where the small edition decides, as sentences.
 
-    These are its rows that the paper's table does not have, and the full table.
+    That is its rows that the paper's table does not have, and the full table.
     """
     sentences = []
     for data in sets:
@@ -218,7 +216,7 @@ def perceptual(results: str | Path) -> Judgement:
 def _with_and_without(rows: dict[str, RecordedRow]) -> tuple[RecordedRow, RecordedRow]:
     """GLF, and GLF with a perceptual loss, on the seeds that both have.
 
-    If they may not be compared, two rows without records.
+    Two rows without records where the two may not be compared.
     """
     plain = rows["glf"]
     row = rows["glf-perceptual"] or rows["glf-squeezenet"]
