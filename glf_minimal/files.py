@@ -153,6 +153,7 @@ def locked_folder(out: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, content: dict) -> None:
+    """Write a dictionary as an indented JSON file, whole or not at all."""
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from PIL import Image
 
 from glf_minimal.errors import RecipeError, RunError
 from glf_minimal.files import read_json, read_tensors
@@ -106,6 +107,28 @@ def test_held_out_images_are_drawn_once_and_never_trained_on(data_root):
     assert len(set(held_out.labels.tolist())) == 10
     test = load_data({"name": "digits"}, "test", data_root)
     assert load_data(settings, "test", data_root).digest == test.digest
+
+
+def test_held_out_images_are_the_same_everywhere_and_keep_their_labels_and_order(data_root):
+    """Records of sweeps hold only as long as the same images are held out."""
+    everything = load_data({"name": "digits"}, "train", data_root)
+    order = torch.randperm(len(everything), generator=torch.Generator().manual_seed(0))
+    settings = {"name": "digits", "validation": 100}
+    for split, indices in (("validation", order[:100]), ("train", order[100:])):
+        data = load_data(settings, split, data_root)
+        assert torch.equal(data.pixels, everything.pixels[indices.sort().values])
+        assert torch.equal(data.labels, everything.labels[indices.sort().values])
+        assert (data.name, data.origin) == ("digits", "")
+
+
+def test_pictures_held_out_of_a_folder_are_said(tmp_path):
+    for index in range(9):  # too few for a test split
+        Image.new("L", (8, 8), 100 + index).save(tmp_path / f"{index}.png")
+    settings = {"name": f"folder:{tmp_path}", "validation": 2}
+    found = load_data({"name": f"folder:{tmp_path}"}, "train").origin
+    assert load_data(settings, "validation").origin == f"2 of {found}"
+    assert load_data(settings, "train").origin == f"7 of {found}"
+    assert load_data(settings | {"limit": 3}, "train").origin == f"the first 3 of 7 of {found}"
 
 
 @pytest.mark.parametrize("size", [0, -1, 10**6, 2.5, None])

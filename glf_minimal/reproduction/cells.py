@@ -97,14 +97,17 @@ class Cell:
 
     @property
     def changes(self) -> dict:
+        """Settings that differ from the recipe: the row's, those of a reduced run, the seed."""
         return self.row.changes | self.reduced | ({"train.seed": self.seed} if self.seed else {})
 
     @property
     def recipe(self) -> Recipe:
+        """The recipe with these changes."""
         return get_recipe(self.row.recipe).with_settings(self.changes)
 
     @property
     def protocol(self) -> Protocol:
+        """How the row is measured."""
         return replace(Protocol(), **self.row.protocol)
 
     def path(self, results: Path) -> RecordPath:
@@ -210,6 +213,7 @@ def _short_value_before(value: object) -> str:
 
 
 def require_known(name: str, names: dict, kind: str) -> str:
+    """The name itself; RecipeError with a hint if it is none of ``names``."""
     if name not in names:
         raise RecipeError(f"unknown {kind} {name!r}; {hint(name, names)}")
     return name

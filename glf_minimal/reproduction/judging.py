@@ -76,6 +76,7 @@ class Claim:
 
     @property
     def rule(self) -> str:
+        """When it is supported and when partly, in words."""
         return f"{self.supported}; partly: {self.partly}" if self.partly else self.supported
 
 

@@ -38,6 +38,7 @@ class RecordedRow:
 
     @property
     def title(self) -> str:
+        """The row's title, marked if its runs are reduced."""
         return f"{self.row.title} (reduced)" if self.reductions else self.row.title
 
     @property
@@ -78,14 +79,17 @@ class RecordedRow:
 
     @property
     def fcd(self) -> float | None:
+        """Mean FCD over seeds."""
         return self.mean("classifier", "fcd")
 
     @property
     def test_error(self) -> float | None:
+        """Mean squared error of reconstructed test images, summed over pixels."""
         return self.mean("reconstruction", "mse_per_image")
 
     @property
     def curves(self) -> list[list[dict]]:
+        """The learning curves of its records, as far as they have one."""
         return [record.curve for record in self.records if record.curve]
 
     @property
@@ -185,6 +189,7 @@ class RecordedRow:
 
 
 def reductions(record: Record, row: Row) -> dict[str, tuple]:
+    """What a record's run has otherwise than the row's full run: setting -> (recorded, full)."""
     return {} if row.real else differing(record.settings, row.settings())
 
 

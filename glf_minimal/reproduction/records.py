@@ -127,6 +127,7 @@ class Record(Mapping):
 
     @property
     def seed(self) -> int:
+        """The seed of the training."""
         return self.content["seed"]
 
     @property

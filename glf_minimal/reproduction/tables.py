@@ -35,6 +35,7 @@ class Text:
     content: str
 
     def markdown(self) -> str:
+        """Its content."""
         return self.content
 
     _repr_markdown_ = __repr__ = markdown

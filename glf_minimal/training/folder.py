@@ -66,6 +66,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
+        """Whether all epochs are done."""
         return self.epoch == self.epochs
 
     def save(self, optimizers: dict[str, Tensor]) -> None:
