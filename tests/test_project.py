@@ -249,10 +249,7 @@ def test_notebook_is_as_it_should_be(path):
                 assert cell["metadata"]["mystnb"]["image"]["alt"]
 
 
-SECOND_EDITION = [path for path in NOTEBOOKS if path.stem[:2] <= "09"]
-
-
-@pytest.mark.parametrize("path", SECOND_EDITION, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_chapter_shows_numbers_and_short_cells(path):
     """It prints what it measured and not "True"; imports and long cells are folded away."""
     cells = json.loads(path.read_text())["cells"]

@@ -7,6 +7,7 @@ from textwrap import shorten
 from glf_minimal.plotting import COLOURS
 from glf_minimal.reproduction import plan, published
 from glf_minimal.reproduction.cells import Experiment
+from glf_minimal.reproduction.judging import FCD, FSD
 from glf_minimal.reproduction.recorded import NOT_RUN, RecordedRow, read_rows
 from glf_minimal.reproduction.records import Status
 from glf_minimal.reproduction.small_edition import DENSITIES, TABLE_1_SMALL, TUNING
@@ -14,7 +15,6 @@ from glf_minimal.reproduction.small_tables import NAMES, trained_on_squeezenet
 from glf_minimal.reproduction.tables import Text
 from glf_minimal.reproduction.tuning import read_tries, validation_distance
 
-FCD, FSD = ("classifier", "fcd"), ("squeezenet", "fsd")  # a judge's group and its distance
 FARTHEST = 8.0  # a panel ends at this multiple of GLF's distance
 GLF, SAME_ENCODER, OTHER, REAL = "GLF", "same auto-encoder", "other", "real"
 LOOKS = {

@@ -8,9 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from glf_minimal.reproduction import plan
-from glf_minimal.reproduction.charts import FCD, FSD
 from glf_minimal.reproduction.figures import figure_block
-from glf_minimal.reproduction.judging import clearly_lower, comparable_rows
+from glf_minimal.reproduction.judging import FCD, FSD, clearly_lower, comparable_rows
 from glf_minimal.reproduction.recorded import NOT_RUN, RecordedRow, read_rows
 from glf_minimal.reproduction.small_edition import DENSITIES, TABLE_1_SMALL
 from glf_minimal.reproduction.small_tables import (
