@@ -18,12 +18,14 @@ from glf_minimal.data import ImageDataset
 from glf_minimal.evaluation import Protocol as DrawingProtocol
 from glf_minimal.evaluation import generate
 from glf_minimal.files import load_weights, read_csv, read_tensors
-from glf_minimal.models import GLF, LatentModel
+from glf_minimal.models import LatentModel, PolishedGLF
 from glf_minimal.recipes.build import build_model
 from glf_minimal.recipes.catalogue import get_recipe
 from glf_minimal.training.folder import HISTORY, SNAPSHOTS
 from glf_minimal.training.loop import fit
 from glf_minimal.training.settings import TrainConfig
+
+POLISH_EPOCHS = 5  # half of what pythae's flow gets, as this one has already learned something
 
 
 def make_points(system: str, folder: Path, protocol: Protocol) -> None:
@@ -32,7 +34,7 @@ def make_points(system: str, folder: Path, protocol: Protocol) -> None:
 
     Where a model has a second stage, this is its sampler: it is trained for each snapshot anew. The
     second VAE gets as many epochs as the snapshot has seen, which are the equal shares of its
-    recipe; a polished flow gets as many as pythae's flow.
+    recipe; a polished flow gets ``POLISH_EPOCHS``.
     """
     data = protocol.data()
     recipe = get_recipe(protocol.recipe.replace("glf", system, 1))
@@ -83,8 +85,8 @@ def train_config(protocol: Protocol, epochs: int, **settings) -> TrainConfig:
 
 def sampler_config(model: LatentModel, protocol: Protocol, epoch: int) -> TrainConfig:
     """How the second stage of a snapshot trains."""
-    if isinstance(model, GLF):  # polished
-        return train_config(protocol, protocol.sampler_epochs, schedule="cosine")
+    if isinstance(model, PolishedGLF):
+        return train_config(protocol, POLISH_EPOCHS, schedule="cosine")
     return train_config(protocol, epoch)
 
 

@@ -7,7 +7,7 @@ from torch import nn
 from glf_minimal import GLF, TrainConfig, conv_decoder, conv_encoder, fit, two_sided_flow
 from glf_minimal.data import ImageDataset
 from glf_minimal.files import read_csv
-from glf_minimal.models import VAE, Adam, FlowAE, Stage, Update
+from glf_minimal.models import VAE, Adam, FlowAE, PolishedGLF, Stage, Update
 from glf_minimal.training.folder import HISTORY
 
 SHAPE, DIM, N = (1, 8, 8), 3, 48
@@ -56,7 +56,7 @@ def test_a_polished_glf_is_a_glf_and_then_a_flow_on_its_latents(images):
     """The first epochs are those of a training without; afterwards only the flow moves, and its
     likelihood of the final latents rises.
     """
-    plain, polished = make(), make(polish=0.75)
+    plain, polished = make(), make(PolishedGLF, polish=0.75)
     before = fit(plain, images, quick(5))
     history = fit(polished, images, quick(20))
     assert [row["stage"] for row in history] == 5 * ["joint"] + 15 * ["polish"]
@@ -75,9 +75,9 @@ def test_a_polished_glf_is_a_glf_and_then_a_flow_on_its_latents(images):
 
 
 def test_a_stopped_polish_goes_on_exactly(images, tmp_path, monkeypatch):
-    whole = make(polish=0.5)
+    whole = make(PolishedGLF)
     fit(whole, images, quick(8))
-    stopped = make(polish=0.5)
+    stopped = make(PolishedGLF)
     step, left = GLF.flow_losses, [2 + 2 * 3]  # the second epoch of the polish
 
     def stop(self, z):
@@ -91,7 +91,7 @@ def test_a_stopped_polish_goes_on_exactly(images, tmp_path, monkeypatch):
         fit(stopped, images, quick(8, checkpoint_seconds=0), tmp_path)
     assert 4 < len(read_csv(tmp_path / HISTORY)) < 8
     monkeypatch.setattr(GLF, "flow_losses", step)
-    resumed = make(polish=0.5)
+    resumed = make(PolishedGLF)
     fit(resumed, images, quick(8, checkpoint_seconds=0), tmp_path)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
@@ -108,7 +108,7 @@ def test_codes_hold_all_that_a_posterior_is_made_of():
 
 def test_what_cannot_be_encoded_once(images):
     with pytest.raises(ValueError, match=r"polish: expected a part .* in \[0, 1\), got 1"):
-        make(polish=1)
+        make(PolishedGLF, polish=1)
     model = make()
     update = Update({"encoder": Adam(), "flow": Adam()}, "flow_losses", inputs=("codes",))
     model.stages = (Stage("moving", (update,)),)
@@ -120,8 +120,8 @@ def test_a_mixture_takes_the_place_of_the_normal_noise(images):
     """It is fitted to the noise of the training images; the density of a latent follows from it by
     the change of variables.
     """
-    model = make(noise_components=2)
-    fit(model, images, quick(3))
+    model = make(PolishedGLF, noise_components=2)
+    fit(model, images, quick(4))
     with torch.no_grad():
         z = model.encode(images.batch(slice(None)))
         eps, log_det = model.flow(z)
@@ -135,4 +135,3 @@ def test_a_mixture_takes_the_place_of_the_normal_noise(images):
         assert torch.allclose(drawn.mean(0), eps.mean(0), atol=0.05)
         assert torch.allclose(drawn.T.cov(), eps.T.cov(correction=0), atol=0.1)
     assert model.describe()["noise_components"] == 2
-    assert "noise_components" not in make().describe()

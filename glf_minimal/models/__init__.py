@@ -14,7 +14,7 @@ from glf_minimal.models.priors import (
     StandardNormal,
 )
 from glf_minimal.models.stages import Adam, Stage, Update
-from glf_minimal.models.two_stage import FlowAE, TwoStageVAE
+from glf_minimal.models.two_stage import FlowAE, PolishedGLF, TwoStageVAE
 from glf_minimal.models.vae import VAE
 from glf_minimal.models.wae import WAEGAN, WAEMMD
 
@@ -34,6 +34,7 @@ __all__ = [
     "LatentGenerator",
     "LatentModel",
     "LearnedMixture",
+    "PolishedGLF",
     "SplineCoupling",
     "Stage",
     "StandardNormal",

@@ -1,11 +1,9 @@
 """Generative Latent Flow (Xiao, Yan & Amit, arXiv:1905.10485)."""
 
-import torch
 from torch import Tensor, nn
 
 from glf_minimal.flows import Flow
 from glf_minimal.models.base import LatentModel, ReconstructionLoss, require_flow
-from glf_minimal.models.priors import FlowOnNoise, GaussianMixture
 from glf_minimal.models.stages import Adam, Stage, Update
 
 
@@ -28,13 +26,6 @@ class GLF(LatentModel):
             (reconstruction, images).
         stop_gradient: False for regularized GLF.
         flow_adam: the flow's optimizer settings; the auto-encoder has Adam's defaults.
-        polish: the part of the epochs, in [0, 1), that goes to the flow alone at the end, with the
-            auto-encoder frozen. Such an epoch takes a small fraction of the time of another, as the
-            images are encoded once. 0 in the paper.
-        noise_components: Gaussians in a mixture that takes the place of N(0, I) as the noise that
-            is drawn. It is fitted to the noise f(E(x)) of all training images when the training is
-            over, and before each snapshot; until then samples come from N(0, I). 0, as in the
-            paper, for N(0, I).
 
     >>> from glf_minimal import GLF, conv_decoder, conv_encoder, two_sided_flow
     >>> shape = (1, 28, 28)
@@ -52,38 +43,20 @@ class GLF(LatentModel):
         reconstruction: str | ReconstructionLoss = "mse",
         stop_gradient: bool = True,
         flow_adam: Adam = Adam(),
-        polish: float = 0.0,
-        noise_components: int = 0,
     ):
         require_flow(flow, "flow")
-        if not 0 <= polish < 1:
-            raise ValueError(f"polish: expected a part of the epochs in [0, 1), got {polish}")
         super().__init__(encoder, decoder, flow.dim, beta, reconstruction)
         self.flow = flow
         self.stop_gradient = stop_gradient
-        self.fits_latents = noise_components > 0
-        self.noise = GaussianMixture(flow.dim, noise_components) if noise_components else None
-        joint = Update(self.auto_encoder_parts() | {"flow": flow_adam})
-        self.stages = (Stage("joint", (joint,), 1 - polish),)
-        if polish:
-            self.stages += (self.flow_stage("polish", flow_adam, polish),)
-
-    @staticmethod
-    def flow_stage(name: str, flow_adam: Adam, share: float) -> Stage:
-        """A stage that trains the flow alone, on the latents of a frozen encoder."""
-        update = Update({"flow": flow_adam}, "flow_losses", inputs=("codes",))
-        return Stage(name, (update,), share)
+        self.stages = (Stage("joint", (Update(self.auto_encoder_parts() | {"flow": flow_adam}),)),)
 
     @property
     def prior(self) -> Flow:
-        """z = f^-1(eps), eps ~ N(0, I), or eps ~ the mixture of ``noise_components``."""
-        return self.flow if self.noise is None else FlowOnNoise(list(self.flow.layers), self.noise)
+        """z = f^-1(eps), eps ~ N(0, I)."""
+        return self.flow
 
     def describe(self) -> dict:
-        own = {"stop_gradient": self.stop_gradient}
-        if self.noise is not None:
-            own["noise_components"] = len(self.noise.weights)
-        return super().describe() | own
+        return super().describe() | {"stop_gradient": self.stop_gradient}
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
         """Images (N, C, H, W) -> {"loss", "recon", "nll"}, scalars in nats per image.
@@ -99,8 +72,3 @@ class GLF(LatentModel):
         """Latents (N, D) -> {"loss", "nll"}: their negative log-likelihood, in nats per image."""
         nll = -self.flow.log_prob(z).mean()
         return {"loss": nll, "nll": nll}
-
-    @torch.no_grad()
-    def fit_latents(self, z: Tensor) -> None:
-        """Fit the mixture of the noise to what the flow makes of all latents (N, D)."""
-        self.noise.fit(self.flow(z)[0])

@@ -26,6 +26,7 @@ from glf_minimal.models import (
     FlowAE,
     LatentGenerator,
     LatentModel,
+    PolishedGLF,
     Trainable,
     TwoStageVAE,
     mixture_flow,
@@ -140,6 +141,7 @@ def _classifier(settings: dict[str, dict], image_shape: Shape, arguments: dict) 
 # How each kind of model is put together.
 MODELS: dict[str, Builder] = {
     "glf": builder(GLF, "flow"),
+    "glf-polished": builder(PolishedGLF, "flow"),
     "flowae": builder(FlowAE, "flow"),
     "vae": _vae,
     "two-stage-vae": builder(TwoStageVAE, outputs_per_latent=2),
