@@ -35,6 +35,14 @@ def make_flow(form, dim, seed=0, dtype=torch.float64, spread=None, **arguments):
     return flow.eval()
 
 
+def test_the_more_precise_of_latents_and_weights_decides():
+    z = torch.ones(3, 4)
+    assert two_sided_flow(4).double()(z)[0].dtype == torch.float64
+    assert two_sided_flow(4)(z.double())[0].dtype == torch.float64
+    assert two_sided_flow(4)(z.bfloat16())[0].dtype == torch.float32
+    assert Flow([Permutation(4)])(z.bfloat16())[0].dtype == torch.bfloat16  # it has no weights
+
+
 @pytest.mark.parametrize("form", FORMS)
 @given(
     dim=st.integers(2, 33),

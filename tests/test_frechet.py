@@ -228,6 +228,8 @@ def test_errors_say_what_is_wrong():
         _ = Moments().update(torch.zeros(1, 3)).covariance
     with pytest.raises(MetricError, match="2 of 6 values are NaN"):
         frechet_from_features(torch.zeros(4, 3), torch.tensor([[1, 2, math.inf], [1, 2, math.nan]]))
+    with pytest.raises(MetricError, match=r"^generated: expected shape \(N, F\)"):
+        bootstrap_standard_error(c, m)
     with pytest.raises(MetricError, match="resamples: expected at least 2, got 1"):
         bootstrap_standard_error(c, c, resamples=1)
 
@@ -294,6 +296,15 @@ def test_how_symmetric_a_covariance_has_to_be():
                     frechet_distance(*arguments)
                 expected = "a covariance is not symmetric; expected C = C^T, as Moments gives it"
                 assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-3, 1e3])
+def test_units_do_not_matter(scale):
+    """In other units of the features the distance is in their squares, however small they are."""
+    (m1, c1), (m2, c2) = gaussian(6, 0), gaussian(6, 10, rank=3)
+    distance = frechet_distance(m1, c1, m2, c2)
+    scaled = frechet_distance(scale * m1, scale**2 * c1, scale * m2, scale**2 * c2)
+    assert scaled == pytest.approx(scale**2 * distance, rel=1e-6)
 
 
 def test_as_many_samples_as_dimensions_are_not_warned_about(recwarn):
