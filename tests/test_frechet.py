@@ -228,6 +228,12 @@ def test_errors_say_what_is_wrong():
         _ = Moments().update(torch.zeros(1, 3)).covariance
     with pytest.raises(MetricError, match="2 of 6 values are NaN"):
         frechet_from_features(torch.zeros(4, 3), torch.tensor([[1, 2, math.inf], [1, 2, math.nan]]))
+    large = torch.full((2, 3), 1e16, dtype=torch.float64)
+    assert Moments().update(large).n == 2
+    with pytest.raises(MetricError) as caught:
+        Moments().update(2 * large)
+    expected = "values of up to 2e+16 are too large to compare; expected less than 1e16"
+    assert str(caught.value) == f"features: {expected}"
     with pytest.raises(MetricError, match=r"^generated: expected shape \(N, F\)"):
         bootstrap_standard_error(c, m)
     with pytest.raises(MetricError, match="resamples: expected at least 2, got 1"):
@@ -310,6 +316,8 @@ def test_units_do_not_matter(scale):
 def test_as_many_samples_as_dimensions_are_not_warned_about(recwarn):
     assert frechet_from_features(torch.randn(5, 5), torch.randn(9, 5)) > 0
     assert not recwarn
+    frechet_from_features(torch.randn(4, 5), torch.randn(9, 5))
+    assert str(recwarn.pop().message).startswith("4 real samples for 5 feature dimensions leave")
     frechet_from_features(torch.randn(9, 5), torch.randn(4, 5))
     assert str(recwarn.pop().message).startswith(
         "4 generated samples for 5 feature dimensions leave the covariance"

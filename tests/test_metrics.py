@@ -316,6 +316,13 @@ def test_one_dimension_and_no_pairs():
     with pytest.raises(MetricError) as caught:
         reconstruction_errors([])
     assert str(caught.value) == "pairs: expected at least one pair of batches, got none"
+    with pytest.raises(MetricError) as caught:
+        reconstruction_errors([(torch.zeros(1, 2), torch.full((1, 2), math.inf))])
+    expected = "the squared error of the reconstructions is inf; expected a finite number"
+    assert str(caught.value) == f"pairs: {expected}"
+    with pytest.raises(MetricError) as caught:
+        bits_per_dim(math.nan, dim=1)
+    assert str(caught.value) == "nll_nats: expected a finite number, got nan"
 
 
 def test_neighbours_and_subsets_by_default(capsys):
