@@ -313,7 +313,7 @@ def test_units_do_not_matter(scale):
     (m1, c1), (m2, c2) = gaussian(6, 0), gaussian(6, 10, rank=3)
     distance = frechet_distance(m1, c1, m2, c2)
     scaled = frechet_distance(scale * m1, scale**2 * c1, scale * m2, scale**2 * c2)
-    assert scaled == pytest.approx(scale**2 * distance, rel=1e-6)
+    assert scaled == pytest.approx(scale**2 * distance, rel=1e-6, abs=0)
 
 
 def test_as_many_samples_as_dimensions_are_not_warned_about(recwarn):
