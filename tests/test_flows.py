@@ -35,6 +35,24 @@ def make_flow(form, dim, seed=0, dtype=torch.float64, spread=None, **arguments):
     return flow.eval()
 
 
+def test_samples_have_the_temperature_of_the_density_by_default():
+    flow = make_flow("two-sided", 4, spread=0.3)
+    drawn = [
+        flow.sample(3, *temperature, generator=torch.Generator().manual_seed(0))
+        for temperature in ((), (1.0,), (2.0,))
+    ]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_the_more_precise_of_latents_and_weights_decides():
+    z = torch.ones(3, 4)
+    assert two_sided_flow(4).double()(z)[0].dtype == torch.float64
+    assert two_sided_flow(4)(z.double())[0].dtype == torch.float64
+    assert two_sided_flow(4)(z.bfloat16())[0].dtype == torch.float32
+    assert Flow([Permutation(4)])(z.bfloat16())[0].dtype == torch.bfloat16  # it has no weights
+
+
 @pytest.mark.parametrize("form", FORMS)
 @given(
     dim=st.integers(2, 33),

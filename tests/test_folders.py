@@ -1,6 +1,7 @@
 """Folders of pictures: which files are read, which are kept for testing, and what is said of it."""
 
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -95,9 +96,28 @@ def test_small_folders(tmp_path, count):
     for i in range(count):
         save(tmp_path / f"n{i}.png")
     split = split_folder(tmp_path)
+    rule = "there are fewer than 10" if count < 10 else "one in 10, by a hash of its name"
+    assert split.found == (
+        f"pictures in {tmp_path}: {len(split.train)} for training, {len(split.test)} kept for "
+        f"testing ({rule})"
+    )
     assert len(split.train) + len(split.test) == count
     assert len(split.train) >= 1
     assert (len(split.test) > 0) == (count >= 10)
+
+
+def test_of_ten_pictures_one_is_kept_for_testing_even_if_no_hash_says_so(tmp_path):
+    for i in range(2, 12):
+        save(tmp_path / f"n{i}.png")
+    assert [file.name for file in split_folder(tmp_path).test] == ["n11.png"]  # the least hash
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names there are text")
+def test_names_that_are_no_text_have_their_place_in_a_split(tmp_path):
+    for i in range(10):
+        (tmp_path / os.fsdecode(b"\xff%d.png" % i)).touch()
+    split = split_folder(tmp_path)
+    assert len(split.train) + len(split.test) == 10
 
 
 HIDDEN = [
@@ -172,7 +192,17 @@ def test_a_folder_that_is_gone_is_named(tmp_path, read):
 
 def test_pictures_are_listed_by_name_folder_after_folder(tmp_path):
     save(tmp_path / "pics" / "x.png")
-    for name in ("b.png", "a/z.PNG", "a/b/c.jpeg", "c/a.webp", ".hidden/a.png", "a/note.txt"):
+    others = ("a/note.txt", "c/more.TXT", "README", ".hidden/a.png")
+    for name in (
+        "b.png",
+        "a/z.PNG",
+        "a/b/c.jpeg",
+        "c/a.webp",
+        "c/a\u0308.png",
+        "c/b.png",
+        "a-b/x.png",
+        *others,
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
@@ -183,10 +213,15 @@ def test_pictures_are_listed_by_name_folder_after_folder(tmp_path):
         return [path.relative_to(tmp_path).as_posix() for path in listing.pictures]
 
     inside_a = ["a/b/c.jpeg", "a/gone.png", "a/z.PNG"]
-    assert names() == [*inside_a, "b.png", "c/a.webp", "pics/x.png"]
-    assert names(without=(tmp_path / "pics", tmp_path / "c")) == [*inside_a, "b.png"]
+    inside_c = ["c/a.webp", "c/b.png", "c/a\u0308.png"]  # as one letter it comes after "b"
+    assert names() == [*inside_a, "a-b/x.png", "b.png", *inside_c, "pics/x.png"]
+    assert names(without=(tmp_path / "pics", tmp_path / "c")) == [
+        *inside_a,
+        "a-b/x.png",
+        "b.png",
+    ]
     assert names(deep=False) == ["b.png"]
-    assert list_pictures(tmp_path).others == {".txt": 1}
+    assert list_pictures(tmp_path).others == {".txt": 2, "without an ending": 1}
 
 
 def test_both_splits_have_the_same_channels(tmp_path):

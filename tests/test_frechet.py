@@ -228,6 +228,17 @@ def test_errors_say_what_is_wrong():
         _ = Moments().update(torch.zeros(1, 3)).covariance
     with pytest.raises(MetricError, match="2 of 6 values are NaN"):
         frechet_from_features(torch.zeros(4, 3), torch.tensor([[1, 2, math.inf], [1, 2, math.nan]]))
+    nothing = torch.zeros(0), torch.zeros(0, 0)
+    with pytest.raises(MetricError, match=r"of one F > 0; got mean1 \(0,\), cov1 \(0, 0\)"):
+        frechet_distance(*nothing, *nothing)
+    large = torch.full((2, 3), 1e16, dtype=torch.float64)
+    assert Moments().update(large).n == 2
+    with pytest.raises(MetricError) as caught:
+        Moments().update(2 * large)
+    expected = "values of up to 2e+16 are too large to compare; expected less than 1e16"
+    assert str(caught.value) == f"features: {expected}"
+    with pytest.raises(MetricError, match=r"^generated: expected shape \(N, F\)"):
+        bootstrap_standard_error(c, m)
     with pytest.raises(MetricError, match="resamples: expected at least 2, got 1"):
         bootstrap_standard_error(c, c, resamples=1)
 
@@ -296,10 +307,21 @@ def test_how_symmetric_a_covariance_has_to_be():
                 assert str(caught.value) == expected
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1e-3, 1e3])
+def test_units_do_not_matter(scale):
+    """In other units of the features the distance is in their squares, however small they are."""
+    (m1, c1), (m2, c2) = gaussian(6, 0), gaussian(6, 10, rank=3)
+    distance = frechet_distance(m1, c1, m2, c2)
+    scaled = frechet_distance(scale * m1, scale**2 * c1, scale * m2, scale**2 * c2)
+    assert scaled == pytest.approx(scale**2 * distance, rel=1e-6, abs=0)
+
+
 def test_as_many_samples_as_dimensions_are_not_warned_about(recwarn):
     assert frechet_from_features(torch.randn(5, 5), torch.randn(9, 5)) > 0
     assert not recwarn
-    frechet_from_features(torch.randn(9, 5), torch.randn(4, 5))
-    assert str(recwarn.pop().message).startswith(
-        "4 generated samples for 5 feature dimensions leave the covariance"
-    )
+    for sizes, name in (((4, 9), "real"), ((9, 4), "generated")):
+        frechet_from_features(*(torch.randn(size, 5) for size in sizes))
+        assert str(recwarn.pop(TooFewSamples).message) == (
+            f"4 {name} samples for 5 feature dimensions leave the covariance singular and the "
+            "Fréchet distance much too large; take at least 5, better ten times as many"
+        )

@@ -24,12 +24,22 @@ def test_sums_over_pixels_and_channels_are_averaged_over_images(pair):
     assert l1(x_hat, x).item() == pytest.approx((x_hat - x).abs().sum().item() / 3, rel=1e-6)
     by_hand = -(x * x_hat.log() + (1 - x) * (1 - x_hat).log()).sum() / 3
     assert bce(x_hat, x).item() == pytest.approx(by_hand.item(), rel=1e-6)
+    black = torch.zeros_like(x)
+    assert bce(black, black).item() == 0
 
 
-def test_cross_entropy_in_half_precision_is_computed_in_the_type_of_the_images(pair):
+def test_cross_entropy_in_half_precision_is_computed_in_the_type_of_the_images(pair, monkeypatch):
     x_hat, x = pair[0].bfloat16(), pair[1]
+    torchs, under_autocast = F.binary_cross_entropy, []
+
+    def watched(*arguments, **named):
+        under_autocast.append(torch.is_autocast_enabled("cpu"))
+        return torchs(*arguments, **named)
+
+    monkeypatch.setattr(F, "binary_cross_entropy", watched)
     with torch.autocast("cpu", torch.bfloat16):
         assert bce(x_hat, x).dtype == torch.float32
+    assert under_autocast == [False]  # torch has none for half precision on a GPU
     assert bce(x_hat, x).item() == F.binary_cross_entropy(x_hat.float(), x, reduction="sum") / 3
 
 
@@ -54,6 +64,9 @@ def test_a_gaussian_likelihood_begins_with_a_small_variance(pair):
         squares = (x_hat - x).square().sum((1, 2, 3)) / (2 * variance)
         by_hand = squares.mean() + 8 / 2 * math.log(2 * math.pi * variance)
         assert loss(x_hat, x).item() == pytest.approx(by_hand.item(), rel=1e-6)
+        assert loss(x_hat[:1], x[:1]).item() == pytest.approx(
+            squares[0].item() + 8 / 2 * math.log(2 * math.pi * variance), rel=1e-6
+        )
     assert GaussianLikelihood(0.5).log_variance.item() == 0.5
 
 

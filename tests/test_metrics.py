@@ -181,6 +181,13 @@ def test_kernel_distance_by_hand_and_for_small_sets():
     assert abs(unbiased["kid"]) < 3 * unbiased["kid_std"] / math.sqrt(10)
 
 
+def test_a_subset_has_no_more_vectors_than_the_smaller_set():
+    few, many = normal(20, 3), normal(40, 3, seed=1)
+    for real, generated in ((few, many), (many, few)):
+        whole = kernel_distance(real, generated, 5, 100)
+        assert whole == kernel_distance(real, generated, 5, 20)
+
+
 def test_gaussianity_of_noise_and_of_what_is_not():
     n, dim = 2000, 10
     noise = gaussianity(normal(n, dim))
@@ -279,11 +286,43 @@ def test_what_fid_takes_by_default(monkeypatch):
     assert asked[3] == ("network", ("generated", 7), "cuda")
 
 
+def test_what_fcd_and_fsd_take_by_default(monkeypatch):
+    """Both sets go through one network, on the CPU; FSD's weights are those in torch's cache."""
+    asked = []
+    sets = {"real": normal(9, 2), "generated": normal(9, 2, seed=1)}
+
+    def extract_once(network, images, device):
+        asked.append((network, images, device))
+        return sets[images]
+
+    monkeypatch.setattr(metrics, "load_classifier", lambda data: (f"classifier of {data}", {}))
+    monkeypatch.setattr(metrics, "SqueezeNetFeatures", lambda path: f"SqueezeNet of {path}")
+    monkeypatch.setattr(metrics, "image_batches", lambda images: images)
+    monkeypatch.setattr(metrics, "extract", extract_once)
+    distance = frechet_from_features(sets["real"], sets["generated"])
+    for network, device, measured in (
+        ("classifier of mnist", "cpu", metrics.fcd(*sets, "mnist")),
+        ("classifier of celeba", "cuda", metrics.fcd(*sets, "celeba", "cuda")),
+        ("SqueezeNet of None", "cpu", metrics.fsd(*sets)),
+        ("SqueezeNet of file", "cuda", metrics.fsd(*sets, "file", "cuda")),
+    ):
+        assert measured == distance > 0
+        assert asked[:2] == [(network, name, device) for name in sets]
+        del asked[:2]
+
+
 def test_one_dimension_and_no_pairs():
     assert bits_per_dim(math.log(2), dim=1) == pytest.approx(1)
     with pytest.raises(MetricError) as caught:
         reconstruction_errors([])
     assert str(caught.value) == "pairs: expected at least one pair of batches, got none"
+    with pytest.raises(MetricError) as caught:
+        reconstruction_errors([(torch.zeros(1, 2), torch.full((1, 2), math.inf))])
+    expected = "the squared error of the reconstructions is inf; expected a finite number"
+    assert str(caught.value) == f"pairs: {expected}"
+    with pytest.raises(MetricError) as caught:
+        bits_per_dim(math.nan, dim=1)
+    assert str(caught.value) == "nll_nats: expected a finite number, got nan"
 
 
 def test_neighbours_and_subsets_by_default(capsys):
