@@ -18,7 +18,14 @@ from glf_minimal.recipes.build import build_model
 from glf_minimal.recipes.catalogue import get_recipe
 
 SHAPE = (1, 4, 4)
-FLOW_FAMILIES = ("glf", "regularized-glf", "flowae", "vae-flow-prior", "vae-flow-posterior")
+FLOW_FAMILIES = (
+    "glf",
+    "glf-polished",
+    "regularized-glf",
+    "flowae",
+    "vae-flow-prior",
+    "vae-flow-posterior",
+)
 OTHER_FAMILIES = (
     "vae",
     "two-stage-vae",
@@ -47,7 +54,8 @@ def settings_of(family, latent_dim=3, networks="slides", images=24, **changes):
     small |= {"networks.width": 2} if convolutions else {}
     small |= {"flow.hidden": 8, "flow.blocks": 2} if recipe.flow else {}
     small |= {f"model.{name}": [8] for name in recipe.model if name.endswith("hidden")}
-    smallest = {"images": images, "components": 2, "candidates": 3, "encode_steps": 2}
+    smallest = {"images": images, "candidates": 3, "encode_steps": 2}
+    smallest |= {"components": 2, "noise_components": 2}
     small |= {f"model.{name}": value for name, value in smallest.items() if name in recipe.model}
     return json.loads(json.dumps(recipe.with_settings(small | changes).settings()))
 

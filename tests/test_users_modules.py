@@ -253,6 +253,8 @@ def test_a_model_in_half_precision_is_used_and_measured(name):
     for stage in model.stages:
         for update in stage.updates:
             inputs = {"images": x, "index": torch.arange(64)}
+            if "codes" in update.inputs:
+                inputs["codes"] = model.codes(x)
             terms = getattr(model, update.losses)(*(inputs[name] for name in update.inputs))
             assert all(value.dtype == torch.float32 for value in terms.values())
     measured = evaluate(model, x, Protocol(samples=64, batch_size=32))

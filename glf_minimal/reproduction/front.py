@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from glf_minimal.plotting import use_style
 from glf_minimal.reproduction.charts import not_run
 from glf_minimal.reproduction.plan import TABLE_1
 from glf_minimal.reproduction.recorded import NOT_RUN, RecordedRow, first_samples, read_rows
@@ -38,7 +37,6 @@ def samples_of_glf(results: str | Path):
     import matplotlib.pyplot as plt
     from matplotlib.image import imread
 
-    use_style()
     strips = {}
     for data, row in best_runs(results).items():
         picture = imread(first_samples(results, data, row))

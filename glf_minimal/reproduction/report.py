@@ -49,15 +49,15 @@ def write_report(results: str | Path, out: str | Path) -> list[Path]:
         )
     out = user_path(out)
     paths = []
-    # All of them first, so that a damaged record is noticed before anything is written.
-    texts = {name: table(results).markdown() for name, table in TABLES.items()}
-    make_folder(out)
-    for name, text in texts.items():
-        with atomic(out / f"{name}.md") as temporary:
-            temporary.write_text(text, encoding="utf-8")
-        paths.append(out / f"{name}.md")
     with plt.rc_context():  # the caller's style neither changes the figures nor is changed by them
         plt.rcdefaults()
+        # All of them first, so that a damaged record is noticed before anything is written.
+        texts = {name: table(results).markdown() for name, table in TABLES.items()}
+        make_folder(out)
+        for name, text in texts.items():
+            with atomic(out / f"{name}.md") as temporary:
+                temporary.write_text(text, encoding="utf-8")
+            paths.append(out / f"{name}.md")
         for name in FIGURES:
             figure, path = draw(name, results), out / f"{name}.png"
             if isinstance(figure, Text):  # nothing to draw has been run
