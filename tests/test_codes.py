@@ -106,14 +106,32 @@ def test_codes_hold_all_that_a_posterior_is_made_of():
     assert torch.equal(model.encode(x), mean)
 
 
-def test_what_cannot_be_encoded_once(images):
+def test_codes_of_an_encoder_that_is_trained_are_those_of_the_moment(images):
+    model = make()
+    expected = []
+    losses = model.flow_losses
+
+    def flow_losses(z):
+        expected.append(z)
+        assert not z.requires_grad
+        return losses(z)
+
+    model.flow_losses = flow_losses
+    reconstruct = Update(model.auto_encoder_parts(), "auto_encoder_losses")
+    follow = Update({"flow": Adam()}, "flow_losses", inputs=("codes",))
+    model.stages = (Stage("in turn", (reconstruct, follow)),)
+    fit(model, images, quick(1))
+    assert N not in model.encoder.given
+    *_, last = expected
+    with torch.no_grad():
+        final = model.encode(images.batch(slice(None)))
+    distances = torch.cdist(last, final).amin(1)
+    assert distances.max() < 1e-6  # codes of the images by the encoder after its last step
+
+
+def test_errors(images):
     with pytest.raises(ValueError, match=r"polish: expected a part .* in \[0, 1\), got 1"):
         make(PolishedGLF, polish=1)
-    model = make()
-    update = Update({"encoder": Adam(), "flow": Adam()}, "flow_losses", inputs=("codes",))
-    model.stages = (Stage("moving", (update,)),)
-    with pytest.raises(ValueError, match="'moving' asks for codes and trains the encoder"):
-        fit(model, images, quick(1))
 
 
 def test_a_mixture_takes_the_place_of_the_normal_noise(images):

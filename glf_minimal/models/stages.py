@@ -46,8 +46,8 @@ class Update:
         repeats: how many times in a row, on the same batch (a critic's extra steps).
         inputs: what of a batch that method is given: "images" (B, C, H, W) in [0, 1], "index" (B,),
             the places of the images in the data set, "labels" (B,) or (B, K), "codes" (B, K), the
-            model's ``codes`` of the images: computed once, when the stage begins, as a frozen
-            encoder always gives the same.
+            model's ``codes`` of the images, without gradients: computed once, when the stage
+            begins, if the stage does not train the encoder.
     """
 
     parts: dict[str, Adam]

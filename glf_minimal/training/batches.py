@@ -23,30 +23,18 @@ def batch_of(
 
 
 @torch.no_grad()
-def codes_of(model: Trainable, stage: Stage, data: ImageDataset, index: Tensor) -> Tensor | None:
-    """``model.codes`` of the images at these places, (N, K), or None where the stage needs none.
+def kept_codes(model: Trainable, stage: Stage, data: ImageDataset) -> Tensor | None:
+    """``model.codes`` of all images, (N, K), for a stage that works on them and keeps the encoder.
 
-    They are computed in eval mode, in which the model stays, and in float32 whatever the precision
-    of the training: so does everybody who uses the model later.
-
-    Raises:
-        ValueError: the stage needs codes, and the model has none or the stage trains the encoder
-            that gives them.
+    None where the stage needs no codes, or trains the encoder, whose codes then change. They are
+    computed in eval mode, in which the model stays, and in float32 whatever the precision of the
+    training: so does everybody who uses the model later.
     """
-    if not any("codes" in update.inputs for update in stage.updates):
+    moved = {part for update in stage.updates for part in update.parts}
+    if "encoder" in moved or not any("codes" in update.inputs for update in stage.updates):
         return None
-    if not hasattr(model, "codes"):
-        raise ValueError(
-            f"the stage {stage.name!r} asks for codes, which {type(model).__name__} does not have; "
-            "define codes(images), or let it ask for images"
-        )
-    if any("encoder" in update.parts for update in stage.updates):
-        raise ValueError(
-            f"the stage {stage.name!r} asks for codes and trains the encoder, which changes them; "
-            "let it ask for images"
-        )
     model.eval()
-    parts = index.to(data.pixels.device).split(ENCODED_AT_ONCE)
+    parts = torch.arange(len(data), device=data.pixels.device).split(ENCODED_AT_ONCE)
     return torch.cat([model.codes(data.batch(part).to(image_dtype(model))) for part in parts])
 
 

@@ -18,7 +18,7 @@ from glf_minimal.history import History
 from glf_minimal.models.base import LatentModel, Trainable, image_dtype, unwrapped
 from glf_minimal.models.stages import Stage
 from glf_minimal.provenance import git_commit, hardware, versions
-from glf_minimal.training.batches import batch_of, codes_of, fit_latents
+from glf_minimal.training.batches import batch_of, fit_latents, kept_codes
 from glf_minimal.training.checks import check_batch_norm, check_weights, watch_inverse
 from glf_minimal.training.fingerprint import fingerprint
 from glf_minimal.training.folder import (
@@ -158,13 +158,12 @@ def _try_out(model: Trainable, data: ImageDataset, index: Tensor, writes: bool) 
 
     The files have samples in them, so a model that ``writes`` must be able to draw some.
     """
-    dtype = image_dtype(model)
-    batch = batch_of(data, index, dtype)
-    tried = {update.losses: (stage, update) for stage in model.stages for update in stage.updates}
-    for stage, update in tried.values():
-        codes = codes_of(model, stage, data, index)
+    batch = batch_of(data, index, image_dtype(model))
+    for update in {
+        update.losses: update for stage in model.stages for update in stage.updates
+    }.values():
         try:
-            losses_of(model, update, batch_of(data, index, dtype, codes))
+            losses_of(model, update, batch)
         except RuntimeError as error:
             if isinstance(error, GLFError | NotImplementedError | torch.OutOfMemoryError):
                 raise
@@ -247,7 +246,6 @@ class _Loop:
             run.say_that_it_was_finished()
             return run.history
         first = 0
-        every_image = torch.arange(len(self.data), device=self.device)
         hidden = not self.config.progress or self.team.rank > 0
         with tqdm(
             total=run.epochs * steps, initial=run.epoch * steps, unit="step", disable=hidden
@@ -255,7 +253,7 @@ class _Loop:
             for stage, length in zip(stages, stage_lengths(stages, run.epochs), strict=True):
                 if run.epoch < first + length:
                     steppers = self._steppers(stage)
-                    self.codes = codes_of(self.model, stage, self.data, every_image)
+                    self.codes = kept_codes(self.model, stage, self.data)
                     if run.epoch > first:  # the checkpoint is from within this stage
                         for index, stepper in enumerate(steppers):
                             stepper.load(optimizers, f"{index}/")

@@ -14,7 +14,13 @@ from glf_minimal.training.parallel import Team
 
 
 def losses_of(model: Trainable, update: Update, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The loss terms of an update on a batch; DataError where the data lacks what it needs."""
+    """The loss terms of an update on a batch; DataError where the data lacks what it needs.
+
+    Codes that the batch does not have are those that the encoder gives now, without gradients.
+    """
+    if "codes" in update.inputs and "codes" not in batch and hasattr(model, "codes"):
+        with torch.no_grad():
+            batch = batch | {"codes": model.codes(batch["images"])}
     missing = [name for name in update.inputs if name not in batch]
     if missing:
         raise DataError(
