@@ -166,12 +166,11 @@ def kernel_distance(
 def gaussianity(eps: Tensor) -> dict[str, float]:
     """How far vectors eps (N, D) are from draws of N(0, I), such as latents after the flow.
 
-    Returns:
-        "frechet_to_normal": ``frechet_distance`` of their moments from N(0, I); draws of N(0, I)
-            themselves give about D / N + D (D + 1) / (4 N).
-        "ks_max", "ks_mean": largest and mean Kolmogorov-Smirnov distance of a coordinate from
-            N(0, 1), in [0, 1]; draws of N(0, 1) give about 0.87 / sqrt(N) on average.
-        "mean_squared_norm_over_d": mean of |eps|² / D; draws of N(0, I) give about 1.
+    - "frechet_to_normal": ``frechet_distance`` of their moments from N(0, I); draws of N(0, I)
+      themselves give about D / N + D (D + 1) / (4 N).
+    - "ks_max", "ks_mean": largest and mean Kolmogorov-Smirnov distance of a coordinate from
+      N(0, 1), in [0, 1]; draws of N(0, 1) give about 0.87 / sqrt(N) on average.
+    - "mean_squared_norm_over_d": mean of the squared norm over D; draws of N(0, I) give about 1.
     """
     from scipy.stats import kstest
 
