@@ -129,6 +129,17 @@ def test_codes_of_an_encoder_that_is_trained_are_those_of_the_moment(images):
     assert distances.max() < 1e-6  # codes of the images by the encoder after its last step
 
 
+def test_a_flow_learns_the_latents_that_an_encode_of_ones_own_gives(images):
+    class Standardized(FlowAE):
+        def encode(self, x):
+            return super().encode(x) / 10
+
+    model = make(Standardized)
+    x = images.batch(slice(None))
+    assert torch.equal(model.codes(x), model.encode(x))
+    assert not torch.equal(model.codes(x), model.encoder(x))
+
+
 def test_errors(images):
     with pytest.raises(ValueError, match=r"polish: expected a part .* in \[0, 1\), got 1"):
         make(PolishedGLF, polish=1)

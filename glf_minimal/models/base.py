@@ -110,16 +110,16 @@ class LatentModel(Trainable):
         self.latent_dim, self.beta = latent_dim, beta
         self.reconstruction = reconstruction_loss(reconstruction)
 
+    def encode(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) -> latents (N, D), in float32 at least, under autocast too."""
+        return self._encoder_output(x, 1)
+
     def codes(self, x: Tensor) -> Tensor:
-        """All that a later stage needs to know of images (N, C, H, W): the encoder's output (N, K).
+        """All that a stage with a frozen encoder needs to know of images (N, C, H, W): (N, K).
 
         For most models these are the latents, K = D; a VAE's are means and log-variances.
         """
-        return self._encoder_output(x, 1)
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) -> latents (N, D), in float32 at least, under autocast too."""
-        return self.codes(x)
+        return self.encode(x)
 
     def _encoder_output(self, x: Tensor, per_latent: int) -> Tensor:
         """The encoder's numbers (N, per_latent * D): a VAE's has two per latent."""
