@@ -368,7 +368,7 @@ def draw(name: str, results: str | Path = "data/results"):
 
 
 PHOTOGRAPH = 20_000  # colours; a chart has fewer
-LARGE = 250_000  # bytes
+LARGE = 150_000  # bytes
 
 
 def encode_png(figure) -> bytes:
