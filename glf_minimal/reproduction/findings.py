@@ -10,7 +10,7 @@ from pathlib import Path
 from glf_minimal.reproduction import plan
 from glf_minimal.reproduction.figures import figure_block
 from glf_minimal.reproduction.judging import FCD, FSD, clearly_lower, comparable_rows
-from glf_minimal.reproduction.recorded import NOT_RUN, RecordedRow, read_rows
+from glf_minimal.reproduction.recorded import NOT_RUN, read_rows
 from glf_minimal.reproduction.small_edition import DENSITIES, TABLE_1_SMALL
 from glf_minimal.reproduction.small_tables import (
     NAMES,
@@ -36,8 +36,11 @@ def ahead_of_glf(results: str | Path) -> Table:
                 continue
             compared += 1
             own = trained_on_squeezenet(row)
-            by_fcd = _nearer(pair[name], pair["glf"], FCD)
-            by_fsd = not own and _nearer(pair[name], pair["glf"], FSD)
+            by_fcd, by_fsd = (
+                clearly_lower(pair[name], pair["glf"], distance, group)
+                for group, distance in (FCD, FSD)
+            )
+            by_fsd = by_fsd and not own
             title = row.row.title + (OWN_JUDGE if own else "")
             ahead.setdefault((by_fcd, by_fsd), []).append(title)
         cells = [
@@ -55,11 +58,6 @@ def ahead_of_glf(results: str | Path) -> Table:
         below.append(f"{OWN_JUDGE} judged by FCD alone: trained on the features of FSD.")
     header = ["data set", "models compared", "ahead of GLF by both judges", "by FCD only"]
     return Table([*header, "by FSD only"], lines, below)
-
-
-def _nearer(row: RecordedRow, glf: RecordedRow, judge: tuple[str, str]) -> bool:
-    group, name = judge
-    return clearly_lower(row, glf, name, group)
 
 
 def floor_and_gap(results: str | Path) -> Table:
