@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from benchmarks import parallel, quality
+from benchmarks import levers, parallel, quality
 from benchmarks.compare import RESULTS, ROOT, made_with
 
 OUT = ROOT / "book" / "measured"
@@ -53,12 +53,12 @@ def table(path: Path) -> str:
 
 def write(results: Path = RESULTS, out: Path = OUT) -> list[Path]:
     """Write ``<name>.md`` for every result; give the paths."""
-    own = {"quality": quality.table, "parallel": parallel.table}
+    own = {"quality": quality.table, "levers": levers.table, "parallel": parallel.table}
     paths = []
     for path in sorted(results.glob("*.json")):
         paths.append(out / f"{path.stem}.md")
         kind = path.stem.removesuffix("-cuda")
-        kind = "quality" if kind.startswith("quality-") else kind
+        kind = kind.partition("-")[0]  # "quality-mnist" is of the kind "quality"
         paths[-1].write_text(
             own[kind](json.loads(path.read_text())) if kind in own else table(path)
         )

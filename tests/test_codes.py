@@ -151,6 +151,7 @@ def test_a_mixture_takes_the_place_of_the_normal_noise(images):
     """
     model = make(PolishedGLF, noise_components=2)
     fit(model, images, quick(4))
+    assert model.encoder.given.count(N) == 1  # for the polish and the mixture
     with torch.no_grad():
         z = model.encode(images.batch(slice(None)))
         eps, log_det = model.flow(z)

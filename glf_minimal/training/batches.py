@@ -1,5 +1,7 @@
 """What an update is given of a batch: images, their places and labels, a frozen encoder's codes."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -34,20 +36,25 @@ def kept_codes(model: Trainable, stage: Stage, data: ImageDataset) -> Tensor | N
     if "encoder" in moved or not any("codes" in update.inputs for update in stage.updates):
         return None
     model.eval()
-    parts = torch.arange(len(data), device=data.pixels.device).split(ENCODED_AT_ONCE)
-    return torch.cat([model.codes(data.batch(part).to(image_dtype(model))) for part in parts])
+    return _of_all(model, model.codes, data)
 
 
 @torch.no_grad()
-def fit_latents(model: Trainable, data: ImageDataset) -> None:
+def fit_latents(model: Trainable, data: ImageDataset, codes: Tensor | None = None) -> None:
     """Fit what no gradient teaches a model, such as a mixture, to the latents of all images.
 
     Leaves a model as it is that has nothing of the kind; any other is in eval mode afterwards.
+    ``codes`` are those that the last stage kept, if it did: of a model whose codes are its latents
+    they spare it the encoding.
     """
     if not (isinstance(model, LatentModel) and model.fits_latents):
         return
     model.eval()
-    dtype = image_dtype(model)
-    batches = torch.arange(len(data)).split(ENCODED_AT_ONCE)
-    latents = [model.encode(data.batch(batch).to(dtype)) for batch in batches]
-    model.fit_latents(torch.cat(latents))
+    kept = codes is not None and codes.shape[1] == model.latent_dim
+    model.fit_latents(codes if kept else _of_all(model, model.encode, data))
+
+
+def _of_all(model: Trainable, encode: Callable[[Tensor], Tensor], data: ImageDataset) -> Tensor:
+    """What ``encode`` makes of all images."""
+    parts = torch.arange(len(data), device=data.pixels.device).split(ENCODED_AT_ONCE)
+    return torch.cat([encode(data.batch(part).to(image_dtype(model))) for part in parts])

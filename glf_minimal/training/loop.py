@@ -277,7 +277,7 @@ class _Loop:
             and (run.finished or epochs_of_last_stage in SNAPSHOT_EPOCHS)
         )
         if run.finished or snapshot:
-            fit_latents(self.model, self.data)
+            fit_latents(self.model, self.data, self.codes)
         if snapshot:
             run.snapshot()
         if run.out and (
