@@ -141,16 +141,19 @@ def test_latents_of_another_shape(model, expected, wanted, given):
     )
 
 
-def test_an_encoder_that_cannot_take_the_images():
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [("the reason\nand the rest of the story", "the reason"), ("", "RuntimeError")],
+)
+def test_an_encoder_that_cannot_take_the_images(told, reason):
     class Picky(nn.Module):
         def forward(self, _):
-            raise RuntimeError("the reason\nand the rest of the story")
+            raise RuntimeError(told)
 
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (the whole message is compared)
         AE(Picky(), nn.Identity(), 3).encode(torch.zeros(2, 4))
-    assert (
-        str(caught.value) == "encoder: cannot take torch.float32 input of shape (2, 4) (the reason)"
-    )
+    given = "torch.float32 input of shape (2, 4)"
+    assert str(caught.value) == f"encoder: cannot take {given} ({reason})"
 
 
 def test_half_precision_within_and_single_precision_outside():
