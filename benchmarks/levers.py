@@ -32,6 +32,7 @@ from glf_minimal.training.loop import fit
 POLISH = (1, 2, 5, 10)  # epochs
 COMPONENTS = (10, 20, 50)
 TIMED_UPDATES = 30
+DIGITS = {"fcd": 2, "fsd": 0}  # that a table shows of each judge
 
 
 def seconds_per_epoch(model: SideBySide, name: str, protocol: Protocol, images: int) -> float:
@@ -155,17 +156,20 @@ def run(protocol: Protocol, epochs: int, scorer: Scorer, test: ImageDataset) -> 
 
 def table(results: dict) -> str:
     """What each lever costs and leaves above the floor, as Markdown."""
-    judges = [name for name in ("fcd", "fsd") if name in results["floor"]]
+    judges = {name: n for name, n in DIGITS.items() if name in results["floor"]}
     heads = ["", "CPU s", *(f"{name.upper()} above the floor" for name in judges)]
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
     for row in results["levers"]:
         ((when, seconds),) = row["seconds"].items()
         cost = f"{seconds:.1f} per epoch" if when == "epoch" else f"{seconds:.1f} once"
         gaps = (
-            f"{row[name] - results['floor'][name]:.3g} ± {row[f'{name}_se']:.1g}" for name in judges
+            f"{row[name] - results['floor'][name]:.{n}f} ± {row[f'{name}_se']:.{n}f}"
+            for name, n in judges.items()
         )
         lines.append([row["lever"], cost, *gaps])
-    floors = " and ".join(f"{name.upper()} {results['floor'][name]:.3g}" for name in judges)
+    floors = " and ".join(
+        f"{name.upper()} {results['floor'][name]:.{n}f}" for name, n in judges.items()
+    )
     below = (
         f"{results['epochs']} epochs, seed {results['seed']}. The floor, reconstructions of test "
         f"images, is at {floors}. ± is the standard error over draws of the samples. "

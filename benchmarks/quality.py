@@ -246,13 +246,22 @@ def run(names: list[str], protocol: Protocol, work: Path, environment: Path, out
     return results
 
 
+def best(points: list[dict], judge: str, digits: int) -> str:
+    """The least distance by a judge, its standard error, and when it was reached."""
+    if any(judge not in point for point in points):
+        return "not run"
+    least = min(points, key=lambda point: point[judge])
+    distance, error = (f"{least[key]:.{digits}f}" for key in (judge, f"{judge}_se"))
+    return f"{distance} ± {error} ({least['cpu_seconds']:.0f} s)"
+
+
 def table(results: dict) -> str:
-    """CPU seconds until each threshold, and the best point, as Markdown."""
+    """CPU seconds until each threshold, and the best points by both judges, as Markdown."""
     heads = [
         "",
         *(f"FCD ≤ {threshold:g}" for threshold in THRESHOLDS),
         "best FCD",
-        "FSD there",
+        "best FSD",
         "CPU s per epoch",
         "numbers behind a sample",
     ]
@@ -260,16 +269,14 @@ def table(results: dict) -> str:
     for name, contender in results["contenders"].items():
         points = contender["points"]
         reached = [first_reaching(points, threshold) for threshold in THRESHOLDS]
-        best, last = min(points, key=lambda point: point["fcd"]), points[-1]
         cells = [f"{point['cpu_seconds']:.0f} s" if point else "not reached" for point in reached]
-        summary = f"{best['fcd']:.2f} ± {best['fcd_se']:.2f} ({best['cpu_seconds']:.0f} s)"
-        other = f"{best['fsd']:.0f} ± {best['fsd_se']:.0f}" if "fsd" in best else "not run"
+        last = points[-1]
         lines.append(
             [
                 CONTENDERS[name][0],
                 *cells,
-                summary,
-                other,
+                best(points, "fcd", 2),
+                best(points, "fsd", 0),
                 f"{last['train_cpu_seconds'] / last['epoch']:.0f}",
                 f"{last['parameters']:,}",
             ]

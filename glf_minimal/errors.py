@@ -38,6 +38,12 @@ class MetricError(GLFError, ValueError):
     """Features, weights or packages that a metric cannot be computed from."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of another error's text; the name of its type where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def whole_number(
     name: str, value: object, least: int = 0, error: type[GLFError] = RecipeError
 ) -> int:

@@ -70,6 +70,6 @@ def test_every_lever_has_its_row_above_the_same_floor(protocol, data_root, monke
     lines = levers.table(results).splitlines()
     first = results["levers"][0]
     assert lines[2].startswith("| GLF | ")
-    assert f"{first['fcd'] - results['floor']['fcd']:.3g} ±" in lines[2]
+    assert f"{first['fcd'] - results['floor']['fcd']:.2f} ±" in lines[2]
     assert "per epoch" in lines[2]
     assert "once" in lines[2 + len(VARIANTS)]

@@ -140,11 +140,6 @@ def test_a_flow_learns_the_latents_that_an_encode_of_ones_own_gives(images):
     assert not torch.equal(model.codes(x), model.encoder(x))
 
 
-def test_errors(images):
-    with pytest.raises(ValueError, match=r"polish: expected a part .* in \[0, 1\), got 1"):
-        make(PolishedGLF, polish=1)
-
-
 def test_a_mixture_takes_the_place_of_the_normal_noise(images):
     """It is fitted to the noise of the training images; the density of a latent follows from it by
     the change of variables.

@@ -100,6 +100,15 @@ def test_the_latent_of_a_posterior_with_a_flow(auto_encoder, x):
     mean = model.encoder(x)[:, :DIM]
     assert torch.allclose(model.encode(x), flow.inverse(mean)[0], atol=1e-6)
     assert not torch.allclose(model.encode(x), mean, atol=1e-3)
+    torch.manual_seed(8)
+    terms = model.losses(x)
+    torch.manual_seed(8)
+    z, entropy = model.reparameterize(*model.posterior(x))
+    torch.manual_seed(8)
+    assert torch.equal(model.draw_latents(x), z)
+    nll = -StandardNormal(DIM).log_prob(z).mean()
+    assert terms["nll"].item() == pytest.approx(nll.item(), rel=1e-6)
+    assert terms["kl"].item() == pytest.approx((nll - entropy.mean()).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("gan", ["non-saturating", "wgan-gp"])
@@ -207,6 +216,29 @@ def test_nearest_of_the_generated_latents(auto_encoder, x):
     assert terms["distance"].item() == pytest.approx(squared.min(1).values.mean().item(), rel=1e-9)
 
 
+def test_the_nearest_are_chosen_in_single_precision(auto_encoder, x):
+    """Under autocast, too, where the loss itself is computed in half precision."""
+    model = GLANN(200, auto_encoder[1], DIM, LatentGenerator(DIM, (8,)))
+    torch.manual_seed(6)
+    with torch.autocast("cpu", torch.bfloat16):
+        distance = model.imle_losses(x, torch.arange(200))["distance"]
+    torch.manual_seed(6)
+    noise = torch.randn(32 * 200, DIM)
+    z = F.normalize(model.latents.weight)
+    nearest = torch.cdist(z, F.normalize(model.prior(noise))).argmin(dim=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        generated = F.normalize(model.prior(noise[nearest]))
+    assert distance.item() == pytest.approx((generated - z).square().sum(1).mean().item(), rel=1e-6)
+
+
+def test_glann_with_networks_in_double_precision(auto_encoder, x):
+    """They are compared with images and latents in the type of these."""
+    generator = LatentGenerator(DIM, (8,)).double()
+    model = GLANN(N, auto_encoder[1].double(), DIM, generator, encode_steps=1)
+    assert model.encode(x).dtype == torch.float32
+    assert model.imle_losses(x, torch.arange(N))["loss"].isfinite()
+
+
 def test_losses_stay_on_the_device_of_the_images(auto_encoder, x):
     """On the "meta" device, which knows shapes only, a tensor made elsewhere would be refused."""
     model = AdvAE(*auto_encoder, DIM, LatentGenerator(DIM, (8,)), mlp(DIM, (8,), 1)).to("meta")
@@ -221,6 +253,7 @@ def test_the_mmd_in_half_precision_is_that_of_single_precision():
     assert half.item() == pytest.approx(
         mmd(first.double(), second.double()).item(), rel=1e-4
     )  # never autocast
+    assert mmd(first[:2], second[:2]).isfinite()
     with pytest.raises(RecipeError) as caught:
         mmd(first[:1], second[:1])
     assert str(caught.value) == "batch_size: the MMD of a batch needs at least 2 latents; got 1"
@@ -247,3 +280,23 @@ def test_a_mixture_before_and_after_its_fit():
     by_hand = [own.means[k] + own.roots[k] @ eps for k, eps in zip(which, noise, strict=True)]
     assert torch.allclose(drawn, torch.stack(by_hand), atol=1e-6)
     GaussianMixture(DIM, 2).fit(z[:2])  # as many as there are components
+    model = AE(nn.Identity(), nn.Identity(), DIM, components=4)
+    model.fit_latents(z)
+    assert torch.equal(model.prior.means, own.means)
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "expected"),
+    [
+        (torch.float32, torch.float32, torch.float32),
+        (torch.float32, torch.float64, torch.float64),
+        (torch.float64, torch.float32, torch.float64),
+        (torch.bfloat16, torch.bfloat16, torch.float32),
+        (torch.bfloat16, torch.float32, torch.float32),
+    ],
+)
+def test_the_precision_of_a_mixture(own, given, expected):
+    """A density in the finer of the two types, draws in that of the weights; float32 at least."""
+    mixture = GaussianMixture(DIM, 2).to(own)
+    assert mixture.log_prob(torch.zeros(4, DIM, dtype=given)).dtype == expected
+    assert mixture.sample(4).dtype == torch.promote_types(own, torch.float32)

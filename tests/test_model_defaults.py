@@ -15,12 +15,16 @@ from glf_minimal.models import (
     VAE,
     WAEGAN,
     WAEMMD,
+    Adam,
     AdvAE,
     FlowAE,
     GaussianMixture,
     LatentGenerator,
+    LearnedMixture,
+    PolishedGLF,
     StandardNormal,
     TwoStageVAE,
+    mixture_flow,
 )
 from glf_minimal.networks import mlp
 
@@ -31,7 +35,7 @@ def networks(model):
     """What a model is made from, its positional arguments."""
     encoder, decoder = nn.Linear(4, DIM), nn.Linear(DIM, 4)
     critic, generator = mlp(DIM, (3,), 1), LatentGenerator(DIM, (3,))
-    third = {GLF: two_sided_flow(DIM, 4), FlowAE: two_sided_flow(DIM, 4)}.get(model, DIM)
+    third = two_sided_flow(DIM, 4) if issubclass(model, GLF) else DIM
     rest = {AdvAE: (generator, critic), AAE: (critic,), WAEGAN: (critic,)}.get(model, ())
     return (IMAGES, decoder, DIM, generator) if model is GLANN else (encoder, decoder, third, *rest)
 
@@ -68,6 +72,13 @@ DEFAULTS = {
             "flow": {"share": 0.5, "0": update("flow_losses", inputs=CODES, flow=adam())},
         },
         {"stop_gradient": True},
+    ),
+    PolishedGLF: (
+        {
+            "joint": {"share": 0.5, "0": update("losses", **AUTO_ENCODER, flow=adam())},
+            "polish": {"share": 0.5, "0": update("flow_losses", inputs=CODES, flow=adam())},
+        },
+        {"stop_gradient": True, "noise_components": 0},
     ),
     TwoStageVAE: (
         {
@@ -148,7 +159,8 @@ def test_settings_arrive(model):
     description = model(*networks(model), **told).describe()
     assert {name: description[name] for name in told} == told
     if len(model(*networks(model)).stages) == 2:
-        stages = model(*networks(model), share=0.3).stages
+        share = {"polish": 0.7} if model is PolishedGLF else {"share": 0.3}
+        stages = model(*networks(model), **share).stages
         assert [stage.share for stage in stages] == pytest.approx([0.3, 0.7])
 
 
@@ -179,7 +191,9 @@ def test_generators_of_latents():
         plain,
         StandardNormal(DIM),
         GaussianMixture(DIM, 2),
+        LearnedMixture(DIM, 2),
         two_sided_flow(DIM, 4).eval(),
+        mixture_flow(DIM, 4).eval(),
     ):
         given, default = (
             prior.sample(5, *t, generator=torch.Generator().manual_seed(1)) for t in ((1.0,), ())
@@ -198,9 +212,41 @@ def test_parts_with_settings_of_their_own():
         512,
         2 * DIM,
     ]
-    flow = two_sided_flow(DIM, 4)
-    (update,) = VAE(nn.Linear(4, 4), nn.Linear(2, 4), DIM, prior=flow).stages[0].updates
-    assert update.parts["prior"].lr_factor == 1.0
+
+
+@pytest.mark.parametrize("own", [Adam(), Adam(betas=(0.5, 0.9))])
+def test_settings_of_the_flows(own):
+    """Each flow, in every stage that trains it, has Adam's defaults or the settings given."""
+    told = {} if own == Adam() else {"flow_adam": own}
+    auto_encoder = {"encoder": Adam(), "decoder": Adam()}
+    for model in (GLF, FlowAE, PolishedGLF):
+        for stage in model(*networks(model), **told).stages:
+            (update,) = stage.updates
+            both = {"joint": auto_encoder | {"flow": own}, "auto-encoder": auto_encoder}
+            assert update.parts == both.get(stage.name, {"flow": own})
+    prior, posterior_flow = (two_sided_flow(DIM, 4) for _ in range(2))
+    for flows in ({"prior": prior}, {"prior": prior, "posterior_flow": posterior_flow}):
+        model = VAE(*networks(VAE), **flows, **told)
+        (update,) = model.stages[0].updates
+        assert update.parts == auto_encoder | dict.fromkeys(flows, own)
+        assert model.prior is prior
+        assert model.posterior_flow is flows.get("posterior_flow")
+
+
+def test_a_polish():
+    """None where it has no epochs; another noise than N(0, I) where that has components."""
+    (stage,) = PolishedGLF(*networks(PolishedGLF), polish=0).stages
+    assert (stage.name, stage.share) == ("joint", 1.0)
+    for components in (0, 1, 2):
+        model = PolishedGLF(*networks(PolishedGLF), noise_components=components)
+        assert model.fits_latents == (components > 0)
+        assert model.describe()["noise_components"] == components
+        assert (model.prior is model.flow) == (components == 0)
+    for polish in (-0.1, 1, 1.5):
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 (the whole message is compared)
+            PolishedGLF(*networks(PolishedGLF), polish=polish)
+        message = f"polish: expected a part of the epochs in [0, 1), got {polish}"
+        assert str(caught.value) == message
 
 
 def test_what_cannot_be_is_named():

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
+from training_helpers import assert_equal_weights, weights
+from zuko.transforms import MonotonicRQSTransform
 
-from glf_minimal.flows import Flow, Permutation, two_sided_flow
+from glf_minimal.flows import AffineCoupling, Flow, Permutation, two_sided_flow
 from glf_minimal.models import (
     FlowOnNoise,
     LearnedMixture,
@@ -122,6 +124,12 @@ def test_samples_come_from_the_mixture():
     assert right.mean(0).tolist() == pytest.approx([10.0, 5.0], abs=0.15)
     assert right.std(0).tolist() == pytest.approx([0.5, 2.0], rel=0.06)
     assert torch.equal(z, flow.sample(4000, generator=torch.Generator().manual_seed(0)))
+    drawn = flow.noise.sample(5, 0.5, torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    which = torch.multinomial(torch.tensor([0.2, 0.8]), 5, replacement=True, generator=generator)
+    noise = 0.5 * torch.randn(5, 2, generator=generator)
+    by_hand = flow.noise.means[which] + flow.noise.log_scales[which].exp() * noise
+    assert torch.allclose(drawn, by_hand)
     cold = flow(flow.sample(50, temperature=0.0))[0]
     assert {tuple(row) for row in cold.tolist()} <= {(-10.0, 0.0), (10.0, 5.0)}
 
@@ -162,6 +170,58 @@ def test_settings_of_the_authors_flow_arrive():
         assert len(orders[0]) == 3
 
 
+def seeded(make, *arguments, **named):
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        return make(*arguments, **named)
+
+
+@pytest.mark.parametrize(
+    ("form", "own"), [("spline", {"bins": 8}), ("mixture", {"components": 10})]
+)
+def test_what_the_flows_are_where_nothing_is_asked_of_them(form, own):
+    own |= {"hidden": 64, "blocks": 4, "seed": 0, "batch_norm": True, "small_init": True}
+    default, given = seeded(MAKE[form], 5), seeded(MAKE[form], 5, **own)
+    assert str(default) == str(given)
+    assert_equal_weights(weights(default), weights(given))
+
+
+@pytest.mark.parametrize("form", MAKE)
+@pytest.mark.parametrize("small_init", [True, False])
+def test_the_affine_couplings_are_those_of_the_authors_flow(form, small_init):
+    """From the same seed they have the same weights: whatever else there is comes after them."""
+    told = {"hidden": 8, "blocks": 2, "small_init": small_init}
+    ours, theirs = (
+        [layer for layer in seeded(make, 5, **told).layers if isinstance(layer, AffineCoupling)]
+        for make in (MAKE[form], two_sided_flow)
+    )
+    for one, other in zip(ours, theirs, strict=True):
+        assert_equal_weights(weights(one), weights(other))
+
+
+def test_the_networks_of_a_spline_coupling():
+    """Two hidden layers, and 3 K - 1 numbers for each entry that moves; K = 8 by default."""
+    for told, each in (({}, 23), ({"bins": 2}, 5)):
+        coupling = SplineCoupling(5, 7, **told)
+        for network, widths in (
+            (coupling.move_first, [2, 7, 7, 3 * each]),
+            (coupling.move_second, [3, 7, 7, 2 * each]),
+        ):
+            first, *others = (layer for layer in network if isinstance(layer, nn.Linear))
+            assert [first.in_features, first.out_features] == widths[:2]
+            assert [layer.out_features for layer in others] == widths[2:]
+            assert sum(isinstance(layer, nn.BatchNorm1d) for layer in network) == 2
+        assert coupling(latents(4, 5).float())[0].shape == (4, 5)
+
+
+def test_a_learned_mixture_begins_near_the_normal():
+    """Equal weights, the spread of N(0, I), and means drawn from 0.5 * N(0, I)."""
+    mixture = seeded(LearnedMixture, 3, components=4)
+    assert torch.equal(mixture.means, 0.5 * seeded(torch.randn, 4, 3))
+    assert torch.equal(mixture.logits, torch.zeros(4))
+    assert torch.equal(mixture.log_scales, torch.zeros(4, 3))
+
+
 def test_networks_may_run_in_bf16_while_splines_do_not():
     flow, z = make_flow("spline", 8, dtype=torch.float32), latents(32, 8, torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
@@ -170,10 +230,18 @@ def test_networks_may_run_in_bf16_while_splines_do_not():
     assert torch.allclose(eps, flow(z)[0], atol=0.2)
 
 
+def test_splines_are_computed_in_the_type_of_the_latents():
+    """Whatever the type of the network that gives their knots."""
+    coupling, z = make_flow("spline", 4, dtype=torch.bfloat16).layers[1], latents(9, 4).float()
+    knots = coupling.move_first(z[:, 2:].bfloat16()).float().unflatten(1, (-1, 23))
+    splines = MonotonicRQSTransform(*knots.split([8, 8, 7], dim=2))
+    assert torch.allclose(coupling(z)[0][:, :2], splines(z[:, :2]), atol=1e-6)
+
+
 def test_misuse_is_named():
     with pytest.raises(ValueError, match="bins: a spline needs at least 2 pieces, got 1"):
         spline_flow(4, bins=1)
     with pytest.raises(ValueError, match="components: expected at least 1, got 0"):
         LearnedMixture(4, 0)
-    with pytest.raises(ValueError, match="dim >= 2; got 1"):
+    with pytest.raises(ValueError, match=r"^dim: a coupling layer .* needs dim >= 2; got 1$"):
         SplineCoupling(1, 8)

@@ -7,7 +7,8 @@ from training_helpers import Gives
 
 from glf_minimal import one_sided_flow, two_sided_flow
 from glf_minimal.flows import AffineCoupling, Conditioner, Permutation, draw_noise
-from glf_minimal.models import AE, VAE, Adam, LatentModel, Stage
+from glf_minimal.models import AE, GLF, VAE, Adam, LatentModel, Stage
+from glf_minimal.models.base import image_dtype, require_flow, unwrapped
 
 DIM = 7
 
@@ -116,6 +117,7 @@ def test_rates_of_forgetting_that_adam_takes(betas):
     [
         *({"betas": betas} for betas in ((1.0, 0.9), (0.9, 1.0), (-0.1, 0.9), (0.9, -0.1))),
         *({"lr_factor": 0.0}, {"eps": 0.0}, {"weight_decay": -1.0}),
+        *({"lr_factor": "1"}, {"betas": (None, 0.9)}, {"betas": 0.9}),
     ],
 )
 def test_settings_that_adam_does_not_take(wrong):
@@ -129,25 +131,29 @@ def test_settings_that_adam_does_not_take(wrong):
 @pytest.mark.parametrize(
     ("model", "expected", "wanted"), [(AE, (2, 3), "latent_dim"), (VAE, (2, 6), "2 * latent_dim")]
 )
-def test_latents_of_another_length(model, expected, wanted):
+@pytest.mark.parametrize("given", [(2, 4), (3, 3), (3, 6), (2, 3, 1), (2, 6, 1), (6,)])
+def test_latents_of_another_shape(model, expected, wanted, given):
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (the whole message is compared)
-        model(Gives(torch.zeros(2, 4)), nn.Identity(), 3).encode(torch.zeros(2, 1, 2, 2))
+        model(Gives(torch.zeros(given)), nn.Identity(), 3).encode(torch.zeros(2, 1, 2, 2))
     assert str(caught.value) == (
-        f"encoder: expected latents of shape {expected} for 2 images, got (2, 4); make its "
+        f"encoder: expected latents of shape {expected} for 2 images, got {given}; make its "
         f"output as long as {wanted}"
     )
 
 
-def test_an_encoder_that_cannot_take_the_images():
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [("the reason\nand the rest of the story", "the reason"), ("", "RuntimeError")],
+)
+def test_an_encoder_that_cannot_take_the_images(told, reason):
     class Picky(nn.Module):
         def forward(self, _):
-            raise RuntimeError("the reason\nand the rest of the story")
+            raise RuntimeError(told)
 
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (the whole message is compared)
         AE(Picky(), nn.Identity(), 3).encode(torch.zeros(2, 4))
-    assert (
-        str(caught.value) == "encoder: cannot take torch.float32 input of shape (2, 4) (the reason)"
-    )
+    given = "torch.float32 input of shape (2, 4)"
+    assert str(caught.value) == f"encoder: cannot take {given} ({reason})"
 
 
 def test_half_precision_within_and_single_precision_outside():
@@ -159,3 +165,99 @@ def test_half_precision_within_and_single_precision_outside():
     assert model.encode(x).dtype == torch.float32
     assert model.reconstruction_loss(model.encode(x), x).dtype == torch.float32
     assert model.reconstruction_loss(model.encode(x), x.double()).dtype == torch.float64
+    assert torch.equal(model.draw_latents(x), model.encode(x))
+    model.decoder = Gives(torch.rand(2, 1, 2, 2, dtype=torch.float64))
+    assert model.reconstruction_loss(model.encode(x), x).dtype == torch.float32
+
+
+def test_what_is_taken_for_a_model():
+    model = AE(nn.Identity(), nn.Identity(), DIM)
+    compiled = nn.Module()
+    compiled._orig_mod = model
+    assert unwrapped(model) is unwrapped(compiled) is model
+    for wrong, message in (
+        (
+            nn.DataParallel(model),
+            "model: expected the model itself, got a DataParallel around it; give its 'module', "
+            "and start several processes with torchrun to train on several GPUs",
+        ),
+        (
+            nn.Linear(2, 2),
+            "model: expected a Trainable, such as GLF(encoder, decoder, flow); got a Linear",
+        ),
+    ):
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 (the whole message is compared)
+            unwrapped(wrong)
+        assert str(caught.value) == message
+
+
+def test_what_is_taken_for_a_flow():
+    """Anything that has all four: its length, an inverse, a density and samples."""
+
+    class Own:
+        dim = inverse = log_prob = sample = None
+
+    require_flow(Own(), "flow")
+    expected = "flow: expected a Flow, such as two_sided_flow(dim=16); got "
+    wrong = {16: "16", "two-sided": "a str"}
+    for missing in ("dim", "log_prob", "sample"):
+        named = dict.fromkeys({"dim", "inverse", "log_prob", "sample"} - {missing})
+        wrong[type("Own", (), named)()] = "a Own, which is a layer of one: give Flow([layer])"
+    wrong[type("Own", (), dict.fromkeys(("dim", "log_prob", "sample")))()] = "a Own"
+    for flow, got in wrong.items():
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 (the whole message is compared)
+            require_flow(flow, "flow")
+        assert str(caught.value) == expected + got
+    for given, told in (({"prior": 1}, "prior"), ({"posterior_flow": 1}, "posterior_flow")):
+        with pytest.raises(ValueError, match=f"^{told}: expected a Flow"):
+            VAE(nn.Identity(), nn.Identity(), DIM, **given)
+    with pytest.raises(ValueError, match=r"^flow: expected a Flow"):
+        GLF(nn.Identity(), nn.Identity(), 16)
+
+
+def test_images_are_double_where_all_weights_are():
+    single, double = nn.Linear(2, 2), nn.Linear(2, 2).double()
+    for parts, expected in (
+        ((single,), torch.float32),
+        ((double,), torch.float64),
+        ((single, double), torch.float32),
+        ((nn.Linear(2, 2).bfloat16(),), torch.float32),
+    ):
+        assert image_dtype(nn.Sequential(*parts)) == expected
+
+
+def test_a_reconstruction_is_described_by_its_name():
+    class Own(nn.Module):
+        def forward(self, x_hat, x):
+            return (x_hat - x).square().sum()
+
+    def squared(x_hat, x):
+        return (x_hat - x).square().sum()
+
+    for loss, name in ((squared, "squared"), (Own(), "Own")):
+        model = AE(nn.Identity(), nn.Identity(), DIM, reconstruction=loss)
+        assert model.describe()["reconstruction"] == name
+        assert set(model.auto_encoder_parts()) == {"encoder", "decoder"}  # it has no weights
+
+
+def test_what_a_model_does_not_say_is_named():
+    class Own(LatentModel):
+        pass
+
+    model = Own(nn.Identity(), nn.Identity(), DIM)
+    for call, missing in (
+        (model.losses, "does not define its losses"),
+        (model.sample_latents, "does not say how to sample its latents"),
+    ):
+        with pytest.raises(NotImplementedError) as caught:
+            call(1)
+        assert str(caught.value) == f"Own {missing}"
+
+
+def test_images_of_another_shape():
+    model = AE(nn.Identity(), Gives(torch.zeros(2, 5)), 4)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the whole message is compared)
+        model.reconstruction_loss(torch.zeros(2, 4), torch.zeros(2, 4))
+    assert str(caught.value) == (
+        "decoder: expected images of shape (2, 4) like the data, got (2, 5)"
+    )

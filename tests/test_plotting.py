@@ -1,5 +1,7 @@
 """Pictures: the right pixels in the right place, and files written whole."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,10 @@ from glf_minimal.pictures import image_grid, save_grid
 from glf_minimal.plotting import (
     COLOURS,
     density_map,
+    encode_png,
     latent_map,
     panels,
+    shades,
     show_grids,
     spread_labels,
     training_curves,
@@ -155,3 +159,53 @@ def test_latent_map_shares_its_axes_and_colours_by_label():
     assert [text.get_text() for text in first.texts] == [str(i) for i in range(10)]
     with pytest.raises(ValueError, match=r"b: expected points of shape \(N, 2\), got \(10, 3\)"):
         latent_map({"b": torch.randn(10, 3)})
+
+
+def pixels(png):
+    with Image.open(io.BytesIO(png)) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def drawn(figure):
+    figure.canvas.draw()  # the layout moves a little at the first drawing
+    figure.set_layout_engine("none")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def test_a_grey_picture_keeps_its_levels_to_half_a_step():
+    figure = show_grids({"digits": torch.rand(16, 1, 8, 8)}, size=2.0)
+    full, small = drawn(figure), encode_png(figure, greys=32)
+    assert abs(pixels(small) - pixels(full)).max() <= 5
+    assert len(np.unique(pixels(small))) == 32
+    assert len(small) < 0.75 * len(full)
+
+
+def test_a_coloured_picture_keeps_its_colours():
+    figure = latent_map({"a": torch.randn(500, 2)}, {"a": torch.arange(500) % 10})
+    full, small = drawn(figure), encode_png(figure, greys=32)
+    assert abs(pixels(small) - pixels(full)).mean() < 1
+    assert len(small) < 0.6 * len(full)
+
+
+def test_a_notebook_stores_small_pictures():
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell.instance()
+    try:
+        with plt.rc_context():
+            use_style()
+            figure = show_grids({"digits": torch.rand(4, 1, 8, 8)}, size=2.0)
+            data, _ = shell.display_formatter.format(figure)
+            nothing, _ = shell.display_formatter.format(plt.figure())
+    finally:
+        InteractiveShell.clear_instance()
+    assert len(np.unique(pixels(data["image/png"]))) == 32
+    assert "image/png" not in nothing
+
+
+def test_shades_grow_darker():
+    brightness = [sum(colour[:3]) for colour in shades(4)]
+    assert brightness == sorted(brightness, reverse=True)
+    assert len(set(brightness)) == 4

@@ -2,7 +2,6 @@
 
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from threading import Event, Thread
 import pytest
 import torch
 from filelock import FileLock
-from training_helpers import assert_equal_weights
+from training_helpers import REPRODUCE, assert_equal_weights
 
 from glf_minimal.files import read_csv, read_json, read_tensors, write_json
 from glf_minimal.recipes.catalogue import get_recipe
@@ -23,12 +22,6 @@ from glf_minimal.recipes.run import train_recipe
 from glf_minimal.reproduction import EXPERIMENTS, is_recorded, make_cells, reproduce, workers
 from glf_minimal.reproduction.cells import Experiment, Row
 from glf_minimal.reproduction.measuring import GROUPS_OF_METRICS
-from glf_minimal.reproduction.workers import (
-    THREADS,
-    fill_with_workers,
-    run_workers,
-    share_of_threads,
-)
 from glf_minimal.training import loop as training
 from glf_minimal.training import stepper
 from glf_minimal.training.folder import checkpoint_epoch
@@ -273,16 +266,6 @@ def test_a_stop_loses_the_epoch_under_way(fill, monkeypatch):
     )
 
 
-SCRIPT = """
-from glf_minimal.cli import main
-from glf_minimal.reproduction.plan import EXPERIMENTS, Experiment, Row
-few = {"samples": 40, "batch_size": 20}
-rows = Row("a", "a", "glf-digits", {}, few), Row("b", "b", "glf-digits", {"model.beta": 2.0}, few)
-EXPERIMENTS["trial"] = Experiment("trial", "a trial", {"digits": rows}, seeds=1)
-main()
-"""
-
-
 def test_killed_at_any_moment_it_goes_on(tmp_path, data_root):
     """SIGKILL, some time after the first sign of work: the next start loses no finished epoch and
     ends well.
@@ -293,7 +276,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path, data_root):
         "-W",
         "ignore",
         "-c",
-        SCRIPT,
+        REPRODUCE,
         "reproduce",
         "trial",
         "--root",
@@ -463,65 +446,6 @@ def test_an_auto_encoder_that_another_trains_is_waited_for(fill):
     assert (
         read_json(chosen[0].record(Path("data/results")))["lender"]["recipe"] == "glf-slides-mnist"
     )
-
-
-def workers_of(script, tmp_path, *arguments):
-    command = [sys.executable, "-W", "ignore", "-c", script, "reproduce", "trial", *arguments]
-    return [*map(str, command), "--device", "cpu", "--no-progress"]
-
-
-def test_workers_share_a_table(tmp_path, data_root, monkeypatch):
-    """Each cell is trained by one of them; the lines say by which."""
-    monkeypatch.chdir(tmp_path)
-    command = workers_of(SCRIPT, tmp_path, "--root", data_root, "--set", "train.epochs=2")
-    lines = []
-    assert run_workers(command, 2, lines.append) == [0, 0]
-    records = sorted(Path("data/results").rglob("*.json"))
-    assert [path.parent.name for path in records] == ["a", "b"]
-    trained = [line for line in lines if "runs/glf-digits" in line]
-    assert len(trained) == 2
-    assert all(re.match(r"worker [12]: \[[12]/2\] trial digits [ab] seed 0: ", x) for x in lines)
-    assert run_workers(command, 2, lines.append) == [0, 0]
-    assert len(lines) == 4  # two for each cell, and nothing new
-
-
-def test_a_worker_that_fails_is_told_of(tmp_path, data_root, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("runs").mkdir()
-    Path("runs/glf-digits-epochs-2").write_text("in the way", encoding="utf-8")
-    command = workers_of(SCRIPT, tmp_path, "--root", data_root, "--set", "train.epochs=2")
-    lines = []
-    assert not fill_with_workers(command, 2, lambda: ["a"], lines.append)
-    assert any("trial digits a seed 0: failed: " in line for line in lines)
-    assert len(list(Path("data/results").rglob("*.json"))) == 1
-
-
-def test_stopped_workers_leave_no_process(tmp_path, monkeypatch):
-    """Ctrl-C comes to the parent while both are at work."""
-    monkeypatch.chdir(tmp_path)
-    script = "import os, time; print('[1/1]', os.getpid(), flush=True); time.sleep(60)"
-    pids = []
-
-    def stop(line):
-        pids.append(int(line.split()[-1]))
-        if len(pids) == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run_workers([sys.executable, "-c", script], 2, stop)
-    for pid in pids:
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
-
-
-def test_cores_are_shared(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    for name in THREADS:
-        monkeypatch.delenv(name, raising=False)
-    assert set(share_of_threads(3).values()) == {"2"}
-    assert set(share_of_threads(20).values()) == {"1"}
-    monkeypatch.setenv("OMP_NUM_THREADS", "5")  # the user's own
-    assert share_of_threads(3)["OMP_NUM_THREADS"] == "5"
 
 
 @pytest.mark.parametrize("given", [["--workers", "2"], ["--workers=2"]])

@@ -26,6 +26,16 @@ QUICK = {
 }
 QUICK |= {"precision": "float32"}
 
+# A program that is ``glf``, with a small table to reproduce.
+REPRODUCE = """
+from glf_minimal.cli import main
+from glf_minimal.reproduction.plan import EXPERIMENTS, Experiment, Row
+few = {"samples": 40, "batch_size": 20}
+rows = Row("a", "a", "glf-digits", {}, few), Row("b", "b", "glf-digits", {"model.beta": 2.0}, few)
+EXPERIMENTS["trial"] = Experiment("trial", "a trial", {"digits": rows}, seeds=1)
+main()
+"""
+
 
 def quick(epochs=3, **changes):
     return TrainConfig(epochs=epochs, **{**QUICK, **changes})

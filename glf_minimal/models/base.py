@@ -6,7 +6,7 @@ from dataclasses import asdict
 import torch
 from torch import Tensor, nn
 
-from glf_minimal.errors import DivergenceError
+from glf_minimal.errors import DivergenceError, first_line
 from glf_minimal.flows import Flow
 from glf_minimal.losses import reconstruction_loss
 from glf_minimal.models.stages import Adam, Stage
@@ -157,9 +157,7 @@ class LatentModel(Trainable):
         # Batch norm raises a ValueError, for one image in train mode.
         except (RuntimeError, ValueError) as error:
             given = f"{x.dtype} input of shape {tuple(x.shape)}"
-            raise ValueError(
-                f"{part}: cannot take {given} ({str(error).splitlines()[0]})"
-            ) from error
+            raise ValueError(f"{part}: cannot take {given} ({first_line(error)})") from error
         if not isinstance(output, Tensor):
             raise ValueError(
                 f"{part}: expected it to return a tensor, got a {type(output).__name__}"

@@ -63,8 +63,8 @@ class GLANN(LatentModel):
             Stage(
                 "latents",
                 (
-                    Update({"latents": latents_adam}, "losses", latent_steps, inputs),
-                    Update(parts, "losses", inputs=inputs),
+                    Update({"latents": latents_adam}, repeats=latent_steps, inputs=inputs),
+                    Update(parts, inputs=inputs),
                 ),
                 share,
             ),

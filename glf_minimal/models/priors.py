@@ -6,7 +6,7 @@ Each has ``sample``, and ``log_prob`` where it is known.
 import torch
 from torch import Tensor, nn
 
-from glf_minimal.errors import DivergenceError
+from glf_minimal.errors import DivergenceError, first_line
 from glf_minimal.flows import LOG_2PI, Flow, draw_noise
 from glf_minimal.networks import at_least_float32, mlp, run_in_its_dtype
 
@@ -58,7 +58,7 @@ class GaussianMixture(nn.Module):
             em.fit(z.cpu().double().numpy())
         except ValueError as error:
             what = f"no mixture can be fitted to latents of up to {z.abs().max():.3g}"
-            raise DivergenceError(f"components: {what} ({str(error).splitlines()[0]})") from error
+            raise DivergenceError(f"components: {what} ({first_line(error)})") from error
         for own, fitted in ((self.weights, em.weights_), (self.means, em.means_)):
             own.copy_(torch.from_numpy(fitted))
         self.roots.copy_(torch.linalg.cholesky(torch.from_numpy(em.covariances_)))

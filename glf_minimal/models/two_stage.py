@@ -43,7 +43,7 @@ class FlowAE(GLF):
         flow_adam: Adam = Adam(),
         share: float = 0.5,
     ):
-        super().__init__(encoder, decoder, flow, beta, reconstruction, flow_adam=flow_adam)
+        super().__init__(encoder, decoder, flow, beta, reconstruction)
         self.stages = (
             Stage(
                 "auto-encoder", (Update(self.auto_encoder_parts(), "auto_encoder_losses"),), share

@@ -3,7 +3,6 @@
 Where there are none, a sentence says so, with the command that makes them.
 """
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,15 @@ from textwrap import fill
 
 import torch
 
-from glf_minimal.plotting import COLOURS, latent_map, panels, training_curves, use_style
+from glf_minimal.plotting import (
+    COLOURS,
+    encode_png,
+    latent_map,
+    panels,
+    shades,
+    training_curves,
+    use_style,
+)
 from glf_minimal.reproduction import front, plan
 from glf_minimal.reproduction.cells import Experiment
 from glf_minimal.reproduction.charts import CHARTS, not_run, plain_numbers
@@ -260,14 +267,12 @@ def over_beta(results: str | Path, experiment: Experiment, *others: tuple[str, s
         experiment: whose rows are drawn.
         others: titles of the other panels, with "history" or "curve" and the name of the quantity.
     """
-    import matplotlib.pyplot as plt
 
     rows = [row for row in read_rows(results, experiment, "cifar10").values() if row]
     if not rows:
         return not_run(experiment)
     betas = [row.name for row in experiment.rows["cifar10"] if row.name != "glf"]
-    shades = plt.get_cmap("viridis_r")
-    colours = {name: shades(0.1 + 0.9 * i / len(betas)) for i, name in enumerate(betas)}
+    colours = dict(zip(betas, shades(len(betas)), strict=True))
     shown = (("FCD of samples", "curve", "fcd"), *others)
     figure, axes = panels(len(shown), width=3.1, height=3.1)
     for row in rows:
@@ -365,37 +370,6 @@ def draw(name: str, results: str | Path = "data/results"):
     """
     use_style()
     return FIGURES[name](results)
-
-
-PHOTOGRAPH = 20_000  # colours; a chart has fewer
-LARGE = 150_000  # bytes
-
-
-def encode_png(figure) -> bytes:
-    """A figure as a PNG file with a palette of 256 colours, some three times smaller than without.
-
-    Coloured pictures keep all their colours as long as the file does not become large.
-    """
-    from PIL import Image, PngImagePlugin
-
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    with Image.open(buffer) as drawn:
-        known = PngImagePlugin.PngInfo()
-        known.add_text("Software", drawn.info["Software"])  # the version of matplotlib
-        full = drawn.convert("RGB")
-    photograph = full.getcolors(PHOTOGRAPH) is None
-    if photograph:
-        encoded = _encode(full, known)
-        if len(encoded) < LARGE:
-            return encoded
-    return _encode(full.quantize(256, dither=Image.Dither.NONE), known)
-
-
-def _encode(image, known) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True, pnginfo=known)
-    return buffer.getvalue()
 
 
 @dataclass(frozen=True, repr=False)

@@ -36,10 +36,7 @@ def ahead_of_glf(results: str | Path) -> Table:
                 continue
             compared += 1
             own = trained_on_squeezenet(row)
-            by_fcd, by_fsd = (
-                clearly_lower(pair[name], pair["glf"], distance, group)
-                for group, distance in (FCD, FSD)
-            )
+            by_fcd, by_fsd = (clearly_lower(pair[name], pair["glf"], judge) for judge in (FCD, FSD))
             by_fsd = by_fsd and not own
             title = row.row.title + (OWN_JUDGE if own else "")
             ahead.setdefault((by_fcd, by_fsd), []).append(title)

@@ -227,37 +227,34 @@ def all_diverged(row: RecordedRow) -> bool:
     return bool(row) and not row.finished
 
 
-def standard_error(row: RecordedRow, metric: str = "fcd", group: str = "classifier") -> float:
-    """The standard error of a metric's mean over seeds.
+def standard_error(row: RecordedRow, metric: tuple[str, str] = FCD) -> float:
+    """The standard error of the mean over seeds of a metric, its group and its name.
 
     With one seed, that of its samples, where the record has it: it knows nothing of what another
     training would give. 0 where there is neither.
     """
-    values = row.values(group, metric)
+    group, name = metric
+    values = row.values(group, name)
     if len(values) > 1:
         return statistics.stdev(values) / len(values) ** 0.5
-    return next(iter(row.values(group, f"{metric}_se")), 0.0)
+    return next(iter(row.values(group, f"{name}_se")), 0.0)
 
 
-def clearly_lower(
-    one: RecordedRow, other: RecordedRow, metric: str = "fcd", group: str = "classifier"
-) -> bool:
-    """Whether the mean of a metric, by default a classifier's, is lower for ``one``.
+def clearly_lower(one: RecordedRow, other: RecordedRow, metric: tuple[str, str] = FCD) -> bool:
+    """Whether the mean of a metric, its group and its name, is lower for ``one``.
 
     The difference must exceed two standard errors. False where one of the two was not measured.
     """
-    low, high = (row.mean(group, metric) for row in (one, other))
+    low, high = (row.mean(*metric) for row in (one, other))
     if low is None or high is None:
         return False
-    errors = [standard_error(row, metric, group) for row in (one, other)]
+    errors = [standard_error(row, metric) for row in (one, other)]
     return high - low > 2 * math.hypot(*errors)
 
 
 def swapped(one: RecordedRow, other: RecordedRow) -> bool:
     """Whether FCD clearly puts the first row before the second, and FSD clearly the reverse."""
-    (classifier, fcd), (squeezenet, fsd) = FCD, FSD
-    by_fcd = clearly_lower(one, other, fcd, classifier)
-    return by_fcd and clearly_lower(other, one, fsd, squeezenet)
+    return clearly_lower(one, other, FCD) and clearly_lower(other, one, FSD)
 
 
 def judges_disagree(one: RecordedRow, other: RecordedRow) -> bool:

@@ -59,7 +59,7 @@ def moving_picture(
         loop=rounds,
         quality=60,
     )
-    pictures[-1].save(still, "PNG", optimize=True)
+    pictures[-1].quantize(256, dither=Image.Dither.NONE).save(still, "PNG", optimize=True)
     image = f'<img src="{_data(moving, "webp")}" alt="{escape(alt)}" '
     image += f'width="{first.width}" height="{first.height}">'
     source = '<source media="(prefers-reduced-motion: reduce)" '

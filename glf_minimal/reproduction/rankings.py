@@ -147,20 +147,19 @@ def _pair(
         return ""
     parts = []
     for judge in (FCD, FSD):
-        group, name = judge
         first, second = rows[one], rows[other]
         if not (first.values(*judge) and second.values(*judge)):
             continue
-        if clearly_lower(first, second, name, group):
+        if clearly_lower(first, second, judge):
             outcome = f"{one_title} is ahead"
-        elif clearly_lower(second, first, name, group):
+        elif clearly_lower(second, first, judge):
             outcome = f"{other_title} is ahead"
         else:
             outcome = "level"
         numbers = (
             f"{one_title} {_distance(first, judge)}, of {other_title} {_distance(second, judge)}"
         )
-        parts.append(f"{name.upper()} of {numbers}: {outcome}")
+        parts.append(f"{judge[1].upper()} of {numbers}: {outcome}")
     return f"{'; '.join(parts)}{_seeds(rows[one])}."
 
 

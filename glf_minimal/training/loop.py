@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from glf_minimal.data import ImageDataset
-from glf_minimal.errors import DivergenceError, GLFError, RecipeError
+from glf_minimal.errors import DivergenceError, GLFError, RecipeError, first_line
 from glf_minimal.files import load_weights, locked_folder, user_path
 from glf_minimal.history import History
 from glf_minimal.models.base import LatentModel, Trainable, image_dtype, unwrapped
@@ -168,7 +168,7 @@ def _try_out(model: Trainable, data: ImageDataset, index: Tensor, writes: bool) 
             if isinstance(error, GLFError | NotImplementedError | torch.OutOfMemoryError):
                 raise
             raise ValueError(
-                f"{type(model).__name__}.{update.losses}: {str(error).splitlines()[0]}"
+                f"{type(model).__name__}.{update.losses}: {first_line(error)}"
             ) from error
         except IndexError as error:
             told = f"{type(model).__name__}.{update.losses}: {error}"

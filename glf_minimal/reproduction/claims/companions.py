@@ -90,8 +90,12 @@ def clear_or_varied(results: str | Path) -> Judgement:
     metrics = ("precision", "recall", "coverage")
     measured = [metric for metric in metrics if aae.values("classifier", metric)]
     met = [
-        clearly_lower(vae, aae, "precision"),
-        all(clearly_lower(aae, vae, metric) for metric in measured if metric != "precision"),
+        clearly_lower(vae, aae, ("classifier", "precision")),
+        all(
+            clearly_lower(aae, vae, ("classifier", metric))
+            for metric in measured
+            if metric != "precision"
+        ),
     ]
     numbers = [
         f"{metric} {number(aae.values('classifier', metric))} of the AAE, "

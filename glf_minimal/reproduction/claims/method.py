@@ -114,7 +114,7 @@ def single_stage(results: str | Path) -> Judgement:
             missing.append(data)
             continue
         one, two = rows["glf"], rows["flowae"]
-        met.append(not any(clearly_lower(two, one, name, group) for group, name in (FCD, FSD)))
+        met.append(not any(clearly_lower(two, one, judge) for judge in (FCD, FSD)))
         sources.append((edition.title, data, one))
         errors = [number(row.values("reconstruction", "mse_per_image")) for row in (one, two)]
         numbers = [ranking(rows, ("glf", "flowae"), judge) for judge in (FCD, FSD)]

@@ -84,7 +84,7 @@ def _better(
 ) -> bool:
     """Whether all of these judges that have judged both rows put ``ours`` clearly before."""
     judged = [judge for judge in judges if ours.values(*judge) and rival.values(*judge)]
-    return bool(judged) and all(clearly_lower(ours, rival, name, group) for group, name in judged)
+    return bool(judged) and all(clearly_lower(ours, rival, judge) for judge in judged)
 
 
 def _numbers(
