@@ -74,11 +74,11 @@ def test_a_try_that_diverged_is_not_chosen(tried):
 
 def test_the_stakes_of_a_sweep_are_its_best_and_its_worst_try(tried):
     tried("glf", [3.0, 1.0, 2.0])
-    tried("vae-flow-prior", ["diverged", 4.0, None, None])
+    tried("vae-flow-prior", ["diverged", 4.0, None, None, None])
     table = stakes(tried("vae", 5 * ["diverged"]))
     assert table.rows == [
         ["MNIST", "VAE: β", "5 of 5", "–", "diverged"],
-        ["", "VAE, flow prior: β", "2 of 4", "4.00", "diverged"],
+        ["", "VAE, flow prior: β", "2 of 5", "4.00", "diverged"],
         ["", "AE + mixture: number of Gaussians", "not run", "–", "–"],
         ["", "GLF: β", "3 of 3", "1.00", "3.00"],
     ]

@@ -27,10 +27,10 @@ def _each(setting: str, *values: float) -> tuple[dict, ...]:
 SWEEPS: dict[str, tuple[dict, ...]] = {
     "glf": _each("model.beta", 1.0, 10.0, 100.0),
     "vae": _each("model.beta", 0.3, 1.0, 3.0, 10.0, 100.0),
-    "vae-flow-prior": _each("model.beta", 1.0, 10.0, 100.0, 300.0),
+    "vae-flow-prior": _each("model.beta", 1.0, 10.0, 100.0, 300.0, 1000.0),
     "vae-flow-posterior": _each("model.beta", 1.0, 10.0, 100.0),
     "wae-gan": _each("model.penalty_weight", 0.1, 1.0, 10.0, 100.0),
-    "wae-mmd": _each("model.penalty_weight", 0.1, 1.0, 10.0, 100.0, 1000.0),
+    "wae-mmd": _each("model.penalty_weight", 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0),
     "two-stage-vae": tuple(
         {"model.share": share, "model.hidden": [width, width]}
         for share in (0.5, 0.8)
