@@ -167,8 +167,20 @@ def _densities(data: str) -> tuple[Row, ...]:
         )
         for components in (1, 10, 50, 200)
     ]
+    # The same training, sampled from noise of another scale.
+    scaled = [
+        _row(
+            "glf",
+            f"GLF, noise wider by {percent} %",
+            data,
+            name=f"glf-temperature-{1 + percent / 100:g}",
+            protocol={"temperature": 1 + percent / 100},
+        )
+        for percent in (15, 30)
+    ]
     return (
         _row("glf", "GLF: the flow learns with the auto-encoder", data),
+        *scaled,
         _row("flowae", "a fresh flow, as many updates", data, name="flow", lender="glf"),
         _row(
             "flowae",
