@@ -176,7 +176,7 @@ def _densities(data: str) -> tuple[Row, ...]:
             name=f"glf-temperature-{1 + percent / 100:g}",
             protocol={"temperature": 1 + percent / 100},
         )
-        for percent in (15, 30)
+        for percent in (15, 30, 50)
     ]
     return (
         _row("glf", "GLF: the flow learns with the auto-encoder", data),
