@@ -14,6 +14,7 @@ from glf_minimal.files import read_csv, write_csv
 from glf_minimal.pictures import save_grid
 from glf_minimal.recipes.run import FinishedRun, load_data, load_run
 from glf_minimal.reproduction import plan
+from glf_minimal.reproduction.small_edition import NOISE_SCALES
 
 Run = str | Path | FinishedRun  # a finished run, or its folder
 
@@ -106,6 +107,20 @@ def write_same_noise(
 
 
 @torch.no_grad()
+def write_noise_scales(
+    run: Run, path: Path, root: Path | None, device: str, columns: int = 10
+) -> None:
+    """Decode the same noises at each of ``NOISE_SCALES``.
+
+    Writes a PNG file with one column per noise and one row per scale.
+    """
+    model, _ = load_run(run, device)
+    noise = torch.randn(columns, model.latent_dim, generator=torch.Generator().manual_seed(0))
+    latents = [model.prior.inverse(scale * noise.to(device))[0] for scale in NOISE_SCALES]
+    save_grid(model.decode(torch.cat(latents)), path, columns)
+
+
+@torch.no_grad()
 def write_neighbours(
     run: Run, path: Path, root: Path | None, device: str, images: int = 1000, columns: int = 12
 ) -> None:
@@ -166,4 +181,5 @@ EXTRAS: dict[str, Callable[[Run, Path, Path | None, str], None]] = {
     "interpolation.png": write_interpolation,
     "neighbours.png": write_neighbours,
     "same-noise.png": write_same_noise,
+    "noise-scales.png": write_noise_scales,
 }

@@ -24,14 +24,14 @@ from glf_minimal.reproduction.cells import Experiment
 from glf_minimal.reproduction.charts import CHARTS, not_run, plain_numbers
 from glf_minimal.reproduction.diagrams import model_diagram
 from glf_minimal.reproduction.extras import read_latent_maps
-from glf_minimal.reproduction.noise_scale import over_scales
+from glf_minimal.reproduction.noise_scale import over_scales, scaled_samples
 from glf_minimal.reproduction.recorded import (
     RecordedRow,
     first_samples,
     nearest_distances,
     read_rows,
 )
-from glf_minimal.reproduction.small_edition import NOISE_SCALE, TABLE_1_SMALL
+from glf_minimal.reproduction.small_edition import TABLE_1_SMALL
 from glf_minimal.reproduction.small_tables import NAMES
 from glf_minimal.reproduction.tables import Text
 
@@ -97,14 +97,6 @@ def _draw_samples(pictures: dict):
         axis.set_title(fill(title, 34), fontsize="small")
         axis.set_axis_off()
     return figure
-
-
-def lines_of_samples(results: str | Path, experiment: Experiment, data: str):
-    """Draw ten samples of every row on a data set, a line for each row that has some."""
-    rows = read_rows(results, experiment, data).values()
-    drawn = {row.title: _samples_of(results, row, data) for row in rows}
-    found = {title: picture for title, picture in drawn.items() if picture is not None}
-    return _draw_lines(found) if found else not_run(experiment)
 
 
 def _draw_lines(pictures: dict):
@@ -362,7 +354,7 @@ FIGURES: dict[str, Callable] = {
         results, "same-noise.png", plan.TABLE_1, share=2 / 3
     ),
     "noise-scale": over_scales,
-    "noise-scale-samples": lambda results: lines_of_samples(results, NOISE_SCALE, "cifar10"),
+    "noise-scale-samples": scaled_samples,
     "samples-of-glf": front.samples_of_glf,
     "neighbours": lambda results: pictures_of_glf(
         results, "neighbours.png", plan.TABLE_1, share=2 / 3

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from glf_minimal.plotting import COLOURS, panels
-from glf_minimal.reproduction.charts import not_run, plain_numbers
+from glf_minimal.reproduction.charts import not_run
 from glf_minimal.reproduction.judging import FCD, FSD
 from glf_minimal.reproduction.recorded import read_rows
 from glf_minimal.reproduction.small_edition import NOISE_SCALE, NOISE_SCALES
 from glf_minimal.reproduction.small_tables import NAMES
 
 JUDGES = {"FCD": FCD, "FSD": FSD}
+TICKS = {"FCD": (0.5, 1, 2, 4), "FSD": (0.9, 1, 1.2, 1.5, 2)}
 
 
 def ratios(results: str | Path, data: str, judge: tuple[str, str]) -> list[tuple[float, float]]:
@@ -51,6 +52,34 @@ def over_scales(results: str | Path):
         axis.axhline(1, color="0.6", linewidth=1, zorder=0)
         axis.set(title=title, yscale="log", xlabel="scale of the noise")
         axis.set_ylabel("distance over that of scale 1")
-        plain_numbers(axis.yaxis)
+        axis.set_yticks(TICKS[title], [f"{tick:g}" for tick in TICKS[title]])
+        axis.minorticks_off()
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def scaled_samples(results: str | Path):
+    """Show what one GLF makes of the same noises at every scale, on digits and on photographs."""
+    from matplotlib.image import imread
+
+    name = f"temperature-{NOISE_SCALES[-1]:g}"
+    places = {
+        data: NOISE_SCALE.path(results, data, name).extra("noise-scales.png")
+        for data in ("mnist", "cifar10")
+    }
+    found = {data: imread(path) for data, path in places.items() if path.exists()}
+    if not found:
+        return not_run(NOISE_SCALE)
+    figure, axes = panels(len(found), width=3.6, height=2.4)
+    for axis, (data, picture) in zip(axes, found.items(), strict=True):
+        axis.imshow(picture)
+        row = picture.shape[0] / len(NOISE_SCALES)
+        centres = [(i + 0.5) * row for i in range(len(NOISE_SCALES))]
+        axis.set_yticks(centres, [f"times {scale:g}" for scale in NOISE_SCALES])
+        axis.set_xticks([])
+        axis.set_title(NAMES[data])
+        axis.tick_params(length=0)
+        axis.grid(False)
+        for spine in axis.spines.values():
+            spine.set_visible(False)
     return figure
