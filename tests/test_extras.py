@@ -106,6 +106,15 @@ def test_the_same_noise(run, tmp_path):
         assert (row - model.decode(z)[:, 0].detach() * 255).abs().max() < 1
 
 
+def test_the_same_noise_at_every_scale(run, tmp_path):
+    extras.write_noise_scales(run, tmp_path / "scales.png", None, "cpu", columns=3)
+    scales, (model, _) = extras.NOISE_SCALES, load_run(run)
+    noise = torch.randn(3, model.latent_dim, generator=torch.Generator().manual_seed(0))
+    for row, scale in zip(tiles(tmp_path / "scales.png", len(scales), 3), scales, strict=True):
+        expected = model.decode(model.prior.inverse(scale * noise)[0])[:, 0].detach() * 255
+        assert (row - expected).abs().max() < 1
+
+
 def test_nearest_training_images(run, classifier, data_root, tmp_path):
     """Distances and places are what a search over all pairs finds; the last rows show the nearest
     of all.
