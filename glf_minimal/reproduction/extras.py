@@ -1,6 +1,6 @@
 """Files that some figures need beside the record of a training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -121,6 +121,37 @@ def write_noise_scales(
 
 
 @torch.no_grad()
+def write_feature_spread(
+    run: Run, path: Path, root: Path | None, device: str, images: int = 5000
+) -> None:
+    """Compare how much classifier features vary: of samples, reconstructions and test images.
+
+    Writes a CSV file with the total variance of the features over that of test images, for
+    reconstructions of test images and for samples from noise at each of ``NOISE_SCALES``.
+    """
+    model, config = load_run(run, device)
+    held_out = load_data(config["data"], "test", root)
+    indices = torch.arange(min(images, len(held_out))).split(500)
+    test = [held_out.batch(batch).to(device) for batch in indices]
+    protocols = {scale: Protocol(samples=images, temperature=scale) for scale in NOISE_SCALES}
+    looked_at = {"reconstructions": [model.reconstruct(x) for x in test]} | {
+        f"samples, noise times {scale:g}": generate(model, protocol)
+        for scale, protocol in protocols.items()
+    }
+    classifier, _ = load_classifier(held_out.name)
+
+    def variance(batches: Iterable[Tensor]) -> float:
+        return extract(classifier, batches, device).var(dim=0).sum().item()
+
+    of_test = variance(test)
+    rows = [
+        {"images": kind, "variance": f"{variance(batches) / of_test:.4f}"}
+        for kind, batches in looked_at.items()
+    ]
+    write_csv(path, rows)
+
+
+@torch.no_grad()
 def write_neighbours(
     run: Run, path: Path, root: Path | None, device: str, images: int = 1000, columns: int = 12
 ) -> None:
@@ -182,4 +213,5 @@ EXTRAS: dict[str, Callable[[Run, Path, Path | None, str], None]] = {
     "neighbours.png": write_neighbours,
     "same-noise.png": write_same_noise,
     "noise-scales.png": write_noise_scales,
+    "feature-spread.csv": write_feature_spread,
 }

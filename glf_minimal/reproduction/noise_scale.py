@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from glf_minimal.files import read_csv
 from glf_minimal.plotting import COLOURS, panels
 from glf_minimal.reproduction.charts import not_run
 from glf_minimal.reproduction.judging import FCD, FSD
@@ -27,6 +28,19 @@ def ratios(results: str | Path, data: str, judge: tuple[str, str]) -> list[tuple
     if 1.0 not in found:
         return []
     return [(scale, distance / found[1.0]) for scale, distance in found.items()]
+
+
+def feature_spread(results: str | Path, data: str) -> dict[str, float]:
+    """Read how much the classifier's features vary, over what they do for test images.
+
+    By kind of image: "reconstructions", and "samples, noise times 1" for each scale. Empty where it
+    has not been measured.
+    """
+    name = f"temperature-{NOISE_SCALES[-1]:g}"
+    path = NOISE_SCALE.path(results, data, name).extra("feature-spread.csv")
+    if not path.exists():
+        return {}
+    return {row["images"]: row["variance"] for row in read_csv(path)}
 
 
 def over_scales(results: str | Path):

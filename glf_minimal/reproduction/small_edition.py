@@ -217,7 +217,7 @@ def _noise_scales(data: str) -> tuple[Row, ...]:
             # Without its entry scale 1 has the protocol of GLF in the other tables, whose record
             # then serves here.
             protocol={"temperature": scale} if scale != 1 else {},
-            extras=("noise-scales.png",) if scale == NOISE_SCALES[-1] else (),
+            extras=("noise-scales.png", "feature-spread.csv") if scale == NOISE_SCALES[-1] else (),
         )
         for scale in NOISE_SCALES
     )
