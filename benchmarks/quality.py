@@ -27,8 +27,8 @@ import torch
 import typer
 from torch import Tensor
 
-from benchmarks.compare import made_with
 from benchmarks.quality_points import DONE, Protocol
+from benchmarks.quality_table import answers, figure, table
 from glf_minimal.data import ImageDataset, load_dataset
 from glf_minimal.errors import MetricError
 from glf_minimal.evaluation.classifier import load_classifier
@@ -36,20 +36,18 @@ from glf_minimal.evaluation.features import extract, image_batches
 from glf_minimal.evaluation.frechet import bootstrap_standard_error, frechet_from_features
 from glf_minimal.evaluation.squeezenet import SqueezeNetFeatures
 from glf_minimal.files import read_json, write_json
-from glf_minimal.plotting import use_style
 from glf_minimal.provenance import git_commit, hardware, versions
 from glf_minimal.training.folder import SNAPSHOT_EPOCHS
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
-THRESHOLDS = (10.0, 5.0, 3.0, 2.0, 1.5)
-# Name -> title, module that makes its points.
+# Name -> module that makes its points.
 CONTENDERS = {
-    "glf": ("GLF", "quality_ours"),
-    "glf-polished": ("GLF, polished", "quality_ours"),
-    "two-stage-vae": ("two-stage VAE", "quality_ours"),
-    "pythae-ae-maf": ("pythae: AE, then MAF", "quality_pythae"),
-    "pythae-rae-l2-gmm": ("pythae: RAE-L2, then mixture", "quality_pythae"),
+    "glf": "quality_ours",
+    "glf-polished": "quality_ours",
+    "two-stage-vae": "quality_ours",
+    "pythae-ae-maf": "quality_pythae",
+    "pythae-rae-l2-gmm": "quality_pythae",
 }
 # pythae's environment. Whatever the arithmetic rests on is of the version that runs here, so that
 # it is no part of the difference.
@@ -82,7 +80,7 @@ def make(name: str, folder: Path, protocol: Protocol, python: str | Path) -> Non
     if (folder / DONE).exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    module = f"benchmarks.{CONTENDERS[name][1]}"
+    module = f"benchmarks.{CONTENDERS[name]}"
     command = [python, "-m", module, name, folder.absolute(), json.dumps(asdict(protocol))]
     threads = {
         f"{library}_NUM_THREADS": str(protocol.threads) for library in ("OMP", "MKL", "OPENBLAS")
@@ -170,33 +168,6 @@ def scored_points(folder: Path, scorer: Scorer) -> list[dict]:
     return points
 
 
-def first_reaching(points: list[dict], threshold: float) -> dict | None:
-    """The cheapest of the points whose FCD is at most this; nothing is read in between points."""
-    good = [point for point in points if point["fcd"] <= threshold]
-    return min(good, key=lambda point: point["cpu_seconds"], default=None)
-
-
-def answers(contenders: dict[str, dict]) -> dict[str, dict]:
-    """For each threshold and contender the CPU and wall seconds and the epoch that reached it, or
-    "not reached".
-    """
-
-    def answer(points: list[dict], threshold: float) -> dict | str:
-        point = first_reaching(points, threshold)
-        return (
-            {key: point[key] for key in ("cpu_seconds", "seconds", "epoch")}
-            if point
-            else "not reached"
-        )
-
-    return {
-        f"{threshold:g}": {
-            name: answer(contender["points"], threshold) for name, contender in contenders.items()
-        }
-        for threshold in THRESHOLDS
-    }
-
-
 def run(names: list[str], protocol: Protocol, work: Path, environment: Path, out: Path) -> dict:
     """Make and score the points that the results do not have yet; the file is written after each
     contender.
@@ -229,9 +200,7 @@ def run(names: list[str], protocol: Protocol, work: Path, environment: Path, out
         results["real"] = scorer(train[chosen]) | {"images": "training images, as many as samples"}
     for name in missing:
         typer.echo(name)
-        python = (
-            python_of(environment) if CONTENDERS[name][1] == "quality_pythae" else sys.executable
-        )
+        python = python_of(environment) if CONTENDERS[name] == "quality_pythae" else sys.executable
         folder = work / protocol.digest / name
         make(name, folder, protocol, python)
         results["contenders"][name] = read_json(folder / DONE) | {
@@ -244,78 +213,6 @@ def run(names: list[str], protocol: Protocol, work: Path, environment: Path, out
         out.parent.mkdir(parents=True, exist_ok=True)
         write_json(out, results)
     return results
-
-
-def best(points: list[dict], judge: str, digits: int) -> str:
-    """The least distance by a judge, its standard error, and when it was reached."""
-    if any(judge not in point for point in points):
-        return "not run"
-    least = min(points, key=lambda point: point[judge])
-    distance, error = (f"{least[key]:.{digits}f}" for key in (judge, f"{judge}_se"))
-    return f"{distance} ± {error} ({least['cpu_seconds']:.0f} s)"
-
-
-def table(results: dict) -> str:
-    """CPU seconds until each threshold, and the best points by both judges, as Markdown."""
-    heads = [
-        "",
-        *(f"FCD ≤ {threshold:g}" for threshold in THRESHOLDS),
-        "best FCD",
-        "best FSD",
-        "CPU s per epoch",
-        "numbers behind a sample",
-    ]
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
-    for name, contender in results["contenders"].items():
-        points = contender["points"]
-        reached = [first_reaching(points, threshold) for threshold in THRESHOLDS]
-        cells = [f"{point['cpu_seconds']:.0f} s" if point else "not reached" for point in reached]
-        last = points[-1]
-        lines.append(
-            [
-                CONTENDERS[name][0],
-                *cells,
-                best(points, "fcd", 2),
-                best(points, "fsd", 0),
-                f"{last['train_cpu_seconds'] / last['epoch']:.0f}",
-                f"{last['parameters']:,}",
-            ]
-        )
-    below = "± is the standard error over draws of the samples."
-    if "made_with" in results:
-        below += f" {made_with(results)}"
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{below}\n"
-
-
-def figure(results: dict, path: str | Path) -> None:
-    """Write a picture: FCD over CPU seconds, both logarithmic, and the FCD of real images as the
-    floor.
-    """
-    import matplotlib.pyplot as plt
-
-    use_style()
-    drawing, axis = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
-    for name, contender in results["contenders"].items():
-        points = sorted(contender["points"], key=lambda point: point["cpu_seconds"])
-        seconds, distances = ([point[key] for point in points] for key in ("cpu_seconds", "fcd"))
-        axis.plot(seconds, distances, marker="o", markersize=4, label=CONTENDERS[name][0])
-    if "real" in results:
-        axis.axhline(results["real"]["fcd"], color="0.5", linewidth=1, linestyle=":")
-        axis.annotate(
-            "real images",
-            (0.01, results["real"]["fcd"]),
-            xycoords=("axes fraction", "data"),
-            va="bottom",
-        )
-    axis.set(
-        xscale="log",
-        yscale="log",
-        xlabel="CPU seconds: training and the sampler",
-        ylabel="FCD to the test set",
-    )
-    axis.legend()
-    drawing.savefig(path)
-    plt.close(drawing)
 
 
 def main(

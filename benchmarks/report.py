@@ -1,9 +1,10 @@
 """The tables of the page "Cost and speed", from the JSON of benchmarks/results."""
 
 import json
+from itertools import groupby
 from pathlib import Path
 
-from benchmarks import levers, parallel, quality
+from benchmarks import levers, parallel, quality_table
 from benchmarks.compare import RESULTS, ROOT, made_with
 
 OUT = ROOT / "book" / "measured"
@@ -52,14 +53,18 @@ def table(path: Path) -> str:
 
 
 def write(results: Path = RESULTS, out: Path = OUT) -> list[Path]:
-    """Write ``<name>.md`` for every result; give the paths."""
-    own = {"quality": quality.table, "levers": levers.table, "parallel": parallel.table}
+    """Write ``<name>.md`` for every result; give the paths. The seeds of one comparison make one
+    table.
+    """
+    own = {"quality": quality_table.table, "levers": levers.table, "parallel": parallel.table}
     paths = []
-    for path in sorted(results.glob("*.json")):
-        paths.append(out / f"{path.stem}.md")
-        kind = path.stem.removesuffix("-cuda")
-        kind = kind.partition("-")[0]  # "quality-mnist" is of the kind "quality"
-        paths[-1].write_text(
-            own[kind](json.loads(path.read_text())) if kind in own else table(path)
-        )
+    found = sorted(results.glob("*.json"), key=lambda path: path.stem)
+    for name, seeds in groupby(found, key=lambda path: path.stem.partition("-seed-")[0]):
+        paths.append(out / f"{name}.md")
+        kind = name.removesuffix("-cuda").partition("-")[0]  # "quality-mnist" is of "quality"
+        if kind in own:
+            contents = [json.loads(path.read_text(encoding="utf-8")) for path in seeds]
+            paths[-1].write_text(own[kind](*contents), encoding="utf-8")
+        else:
+            paths[-1].write_text(table(next(seeds)), encoding="utf-8")
     return paths

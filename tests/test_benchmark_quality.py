@@ -8,7 +8,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from benchmarks import quality, quality_ours, quality_points
+from benchmarks import quality, quality_ours, quality_points, quality_table
 from benchmarks.quality_points import BudgetSpent, Protocol, Stopwatch, write_point
 from glf_minimal import ImageDataset, load_dataset
 from glf_minimal.files import write_json
@@ -29,7 +29,11 @@ def results():
         "glf": {"points": points((10.0, 6.0), (20.0, 2.5), (30.0, 2.75))},
         "pythae-ae-maf": {"points": points((40.0, 20.0), (50.0, 12.0))},
     }
-    return {"contenders": contenders, "answers": quality.answers(contenders), "real": {"fcd": 0.1}}
+    return {
+        "contenders": contenders,
+        "answers": quality_table.answers(contenders),
+        "real": {"fcd": 0.1},
+    }
 
 
 @pytest.fixture
@@ -43,10 +47,10 @@ def digits_5k(data_root, monkeypatch):
 
 def test_the_first_point_that_is_good_enough_counts(results):
     glf = results["contenders"]["glf"]["points"]
-    assert quality.first_reaching(glf, 5.0)["cpu_seconds"] == 20.0
-    assert quality.first_reaching(glf, 2.5)["epoch"] == 2
-    assert quality.first_reaching(glf, 2.0) is None
-    assert quality.first_reaching(list(reversed(glf)), 3.0)["cpu_seconds"] == 20.0
+    assert quality_table.first_reaching(glf, 5.0)["cpu_seconds"] == 20.0
+    assert quality_table.first_reaching(glf, 2.5)["epoch"] == 2
+    assert quality_table.first_reaching(glf, 2.0) is None
+    assert quality_table.first_reaching(list(reversed(glf)), 3.0)["cpu_seconds"] == 20.0
 
 
 def test_answers_and_table_say_what_was_not_reached(results):
@@ -54,18 +58,30 @@ def test_answers_and_table_say_what_was_not_reached(results):
         "glf": {"cpu_seconds": 20.0, "seconds": 40.0, "epoch": 2},
         "pythae-ae-maf": "not reached",
     }
-    lines = quality.table(results).partition("\n\n")[0].splitlines()
+    lines = quality_table.table(results).partition("\n\n")[0].splitlines()
     assert len({line.count("|") for line in lines}) == 1
     assert (
         lines[2]
         == "| GLF | 10 s | 20 s | 20 s | not reached | not reached | 2.50 ± 0.01 (20 s) | not run "
         "| 10 | 1,234 |"
     )
-    assert lines[3].count("not reached") == len(quality.THRESHOLDS)
+    assert lines[3].count("not reached") == len(quality_table.THRESHOLDS)
+
+
+def test_seeds_make_one_table(results):
+    """Three seeds are below 3 after 20, 24 and 22 seconds, two of them below 2."""
+    seeds = [results]
+    for pairs in (((24.0, 1.9), (48.0, 2.4)), ((22.0, 1.6),)):
+        seeds.append({"contenders": {"glf": {"points": points(*pairs)}}})
+    lines = quality_table.table(*seeds).splitlines()
+    assert lines[2].startswith("| GLF | 22 s (10 to 24) | 22 s (20 to 24) | 22 s (20 to 24) |")
+    assert "| 23 s (22 to 24), 2 of 3 seeds | not reached | 2.00 ± 0.46 (22 s) |" in lines[2]
+    assert lines[3].startswith("| pythae: AE, then MAF | not reached |")
+    assert lines[5].startswith("3 seeds: ")
 
 
 def test_figure(results, tmp_path):
-    quality.figure(results, tmp_path / "quality.png")
+    quality_table.figure(results, tmp_path / "quality.png")
     assert (tmp_path / "quality.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -144,6 +160,6 @@ def test_contenders_that_have_results_are_not_run_again(digits_5k, tmp_path, mon
 
 
 def test_a_contender_that_fails_shows_its_log(tmp_path, monkeypatch):
-    monkeypatch.setitem(quality.CONTENDERS, "glf", ("GLF", "no_such_module"))
+    monkeypatch.setitem(quality.CONTENDERS, "glf", "no_such_module")
     with pytest.raises(SystemExit, match=r"(?s)glf failed.*No module named"):
         quality.make("glf", tmp_path / "glf", Protocol(), quality.sys.executable)

@@ -11,6 +11,8 @@ from glf_minimal.reproduction import plan
 from glf_minimal.reproduction.charts import ablations, distances, paper_and_here, tuning
 from glf_minimal.reproduction.figures import encode_png, over_data_sets, show
 from glf_minimal.reproduction.findings import ahead_of_glf, floor_and_gap, samples_on
+from glf_minimal.reproduction.judging import FCD
+from glf_minimal.reproduction.noise_scale import over_scales, ratios
 from glf_minimal.reproduction.recorded import nearest_distances, read_rows
 from glf_minimal.reproduction.small_edition import DENSITIES, TABLE_1_SMALL
 from glf_minimal.reproduction.tables import Text
@@ -84,6 +86,22 @@ def test_without_records_a_sentence_stands_in_place_of_a_chart(tmp_path):
     assert isinstance(show("figure-5", tmp_path), Text)
     bottom = paper_and_here(tmp_path).axes[4:]
     assert [axis.texts[0].get_text() for axis in bottom] == ["not run"] * 4
+
+
+def test_the_scale_of_the_noise_against_scale_1(small):
+    for scale, fcd, fsd in (("0.85", 3.0, 30.0), ("1", 2.0, 40.0), ("1.15", 1.0, 10.0)):
+        results = small(f"temperature-{scale}", fcd, fsd=fsd, experiment="noise-scale")
+    assert ratios(results, "mnist", FCD) == [(0.85, 1.5), (1.0, 1.0), (1.15, 0.5)]
+    left, right = over_scales(results).axes
+    assert (left.get_title(), right.get_title()) == ("FCD", "FSD")
+    assert list(right.lines[0].get_ydata()) == [0.75, 1.0, 0.25]
+    assert [text.get_text() for text in left.figure.legends[0].get_texts()] == ["MNIST"]
+
+
+def test_without_scale_1_there_is_nothing_to_compare_with(small):
+    results = small("temperature-1.15", 1.0, experiment="noise-scale")
+    assert ratios(results, "mnist", FCD) == []
+    assert "glf reproduce noise-scale" in over_scales(results).markdown()
 
 
 def test_who_is_ahead_of_glf_by_which_judge(small):

@@ -11,6 +11,8 @@ from PIL import Image
 from glf_minimal import load_dataset
 from glf_minimal.evaluation.classifier import load_classifier
 from glf_minimal.evaluation.features import extract
+from glf_minimal.evaluation.measure import generate
+from glf_minimal.evaluation.protocol import Protocol
 from glf_minimal.files import read_csv, write_csv
 from glf_minimal.recipes.catalogue import get_recipe
 from glf_minimal.recipes.judge import evaluate_classifier
@@ -104,6 +106,30 @@ def test_the_same_noise(run, tmp_path):
     latents = [model.prior.inverse(t * noise)[0] for t in extras.TEMPERATURES] + [noise]
     for row, z in zip(rows, latents, strict=True):
         assert (row - model.decode(z)[:, 0].detach() * 255).abs().max() < 1
+
+
+def test_the_same_noise_at_every_scale(run, tmp_path):
+    extras.write_noise_scales(run, tmp_path / "scales.png", None, "cpu", columns=3)
+    scales, (model, _) = extras.NOISE_SCALES, load_run(run)
+    noise = torch.randn(3, model.latent_dim, generator=torch.Generator().manual_seed(0))
+    for row, scale in zip(tiles(tmp_path / "scales.png", len(scales), 3), scales, strict=True):
+        expected = model.decode(model.prior.inverse(scale * noise)[0])[:, 0].detach() * 255
+        assert (row - expected).abs().max() < 1
+
+
+def test_the_spread_of_features(run, classifier, data_root, tmp_path):
+    """The share of the variance, summed over features, of test images."""
+    extras.write_feature_spread(run, tmp_path / "spread.csv", data_root, "cpu", images=60)
+    found = {row["images"]: row["variance"] for row in read_csv(tmp_path / "spread.csv")}
+    assert len(found) == 1 + len(extras.NOISE_SCALES)
+    data, (model, _) = load_dataset("digits", "test", data_root), load_run(run)
+    x = data.batch(slice(60))
+    drawn = next(generate(model, Protocol(samples=60, temperature=2.0)))
+    expected = {"reconstructions": model.reconstruct(x), "samples, noise times 2": drawn}
+    of_test = extract(classifier, [x]).var(0).sum()
+    for kind, images in expected.items():
+        share = extract(classifier, [images]).var(0).sum() / of_test
+        assert found[kind] == pytest.approx(share.item(), abs=1e-3)
 
 
 def test_nearest_training_images(run, classifier, data_root, tmp_path):

@@ -60,25 +60,25 @@ def tried(tmp_path):
 
 
 def test_the_settings_with_the_least_distance_are_chosen(tried):
-    results = tried("vae-flow-prior", [7.0, 2.0, 3.0])
-    assert chosen_settings(results, "vae-flow-prior", "mnist") == {"model.beta": 10.0}
-    assert chosen_settings(results, "vae-flow-prior", "fashion-mnist") == {"model.beta": 10.0}
+    results = tried("vae-flow-posterior", [7.0, 2.0, 3.0])
+    assert chosen_settings(results, "vae-flow-posterior", "mnist") == {"model.beta": 10.0}
+    assert chosen_settings(results, "vae-flow-posterior", "fashion-mnist") == {"model.beta": 10.0}
     with pytest.raises(RecipeError, match="not been chosen yet"):
-        chosen_settings(results, "vae-flow-prior", "celeba")  # tuned on CIFAR-10
+        chosen_settings(results, "vae-flow-posterior", "celeba")  # tuned on CIFAR-10
 
 
 def test_a_try_that_diverged_is_not_chosen(tried):
-    results = tried("vae-flow-prior", ["diverged", 4.0, 3.0])
-    assert chosen_settings(results, "vae-flow-prior", "mnist") == {"model.beta": 100.0}
+    results = tried("vae-flow-posterior", ["diverged", 4.0, 3.0])
+    assert chosen_settings(results, "vae-flow-posterior", "mnist") == {"model.beta": 100.0}
 
 
 def test_the_stakes_of_a_sweep_are_its_best_and_its_worst_try(tried):
     tried("glf", [3.0, 1.0, 2.0])
-    tried("vae-flow-prior", ["diverged", 4.0, None])
+    tried("vae-flow-prior", ["diverged", 4.0, None, None, None])
     table = stakes(tried("vae", 5 * ["diverged"]))
     assert table.rows == [
         ["MNIST", "VAE: β", "5 of 5", "–", "diverged"],
-        ["", "VAE, flow prior: β", "2 of 3", "4.00", "diverged"],
+        ["", "VAE, flow prior: β", "2 of 5", "4.00", "diverged"],
         ["", "AE + mixture: number of Gaussians", "not run", "–", "–"],
         ["", "GLF: β", "3 of 3", "1.00", "3.00"],
     ]
@@ -86,11 +86,11 @@ def test_the_stakes_of_a_sweep_are_its_best_and_its_worst_try(tried):
 
 
 def test_a_row_waits_for_its_sweep(tried, tmp_path):
-    results = tried("vae-flow-prior", [7.0, None, 3.0])
-    (cell,) = make_cells(TABLE_1_SMALL, ["mnist"], ["vae-flow-prior-tuned"], seeds=1)
+    results = tried("vae-flow-posterior", [7.0, None, 3.0])
+    (cell,) = make_cells(TABLE_1_SMALL, ["mnist"], ["vae-flow-posterior-tuned"], seeds=1)
     with pytest.raises(RecipeError) as error:
         tuned_cell(cell, results)
-    command = "glf reproduce tuning --dataset mnist --rows vae-flow-prior-beta-10"
+    command = "glf reproduce tuning --dataset mnist --rows vae-flow-posterior-beta-10"
     assert str(error.value).endswith(command)
     assert not has_record(cell, results)
     said = []
@@ -100,9 +100,9 @@ def test_a_row_waits_for_its_sweep(tried, tmp_path):
 
 
 def test_a_tuned_row_has_the_chosen_settings_and_a_run_of_its_own(tried, tmp_path):
-    results = tried("vae-flow-prior", [7.0, 2.0, 3.0])
+    results = tried("vae-flow-posterior", [7.0, 2.0, 3.0])
     cells = make_cells(
-        TABLE_1_SMALL, ["mnist"], ["vae-flow-prior", "vae-flow-prior-tuned"], seeds=1
+        TABLE_1_SMALL, ["mnist"], ["vae-flow-posterior", "vae-flow-posterior-tuned"], seeds=1
     )
     plain, tuned = (tuned_cell(cell, results) for cell in cells)
     assert (plain.recipe.model["beta"], tuned.recipe.model["beta"]) == (1.0, 10.0)
@@ -137,8 +137,8 @@ def test_rows_on_one_auto_encoder_share_its_training(tmp_path):
 
 
 def test_the_table_of_sweeps_marks_the_choice_and_says_what_diverged(tried):
-    table = sweeps(tried("vae-flow-prior", ["diverged", 4.0, 3.0]), "mnist")
-    lines = [line[1:] for line in table.rows if line[0] == "vae-flow-prior"]
+    table = sweeps(tried("vae-flow-posterior", ["diverged", 4.0, 3.0]), "mnist")
+    lines = [line[1:] for line in table.rows if line[0] == "vae-flow-posterior"]
     assert lines == [
         ["beta = 1", "diverged", ""],
         ["beta = 10", "4.00", ""],

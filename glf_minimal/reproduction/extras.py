@@ -1,6 +1,6 @@
 """Files that some figures need beside the record of a training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from glf_minimal.files import read_csv, write_csv
 from glf_minimal.pictures import save_grid
 from glf_minimal.recipes.run import FinishedRun, load_data, load_run
 from glf_minimal.reproduction import plan
+from glf_minimal.reproduction.small_edition import NOISE_SCALES
 
 Run = str | Path | FinishedRun  # a finished run, or its folder
 
@@ -106,6 +107,51 @@ def write_same_noise(
 
 
 @torch.no_grad()
+def write_noise_scales(
+    run: Run, path: Path, root: Path | None, device: str, columns: int = 10
+) -> None:
+    """Decode the same noises at each of ``NOISE_SCALES``.
+
+    Writes a PNG file with one column per noise and one row per scale.
+    """
+    model, _ = load_run(run, device)
+    noise = torch.randn(columns, model.latent_dim, generator=torch.Generator().manual_seed(0))
+    latents = [model.prior.inverse(scale * noise.to(device))[0] for scale in NOISE_SCALES]
+    save_grid(model.decode(torch.cat(latents)), path, columns)
+
+
+@torch.no_grad()
+def write_feature_spread(
+    run: Run, path: Path, root: Path | None, device: str, images: int = 5000
+) -> None:
+    """Compare how much classifier features vary: of samples, reconstructions and test images.
+
+    Writes a CSV file with the total variance of the features over that of test images, for
+    reconstructions of test images and for samples from noise at each of ``NOISE_SCALES``.
+    """
+    model, config = load_run(run, device)
+    held_out = load_data(config["data"], "test", root)
+    indices = torch.arange(min(images, len(held_out))).split(500)
+    test = [held_out.batch(batch).to(device) for batch in indices]
+    protocols = {scale: Protocol(samples=images, temperature=scale) for scale in NOISE_SCALES}
+    looked_at = {"reconstructions": [model.reconstruct(x) for x in test]} | {
+        f"samples, noise times {scale:g}": generate(model, protocol)
+        for scale, protocol in protocols.items()
+    }
+    classifier, _ = load_classifier(held_out.name)
+
+    def variance(batches: Iterable[Tensor]) -> float:
+        return extract(classifier, batches, device).var(dim=0).sum().item()
+
+    of_test = variance(test)
+    rows = [
+        {"images": kind, "variance": f"{variance(batches) / of_test:.4f}"}
+        for kind, batches in looked_at.items()
+    ]
+    write_csv(path, rows)
+
+
+@torch.no_grad()
 def write_neighbours(
     run: Run, path: Path, root: Path | None, device: str, images: int = 1000, columns: int = 12
 ) -> None:
@@ -166,4 +212,6 @@ EXTRAS: dict[str, Callable[[Run, Path, Path | None, str], None]] = {
     "interpolation.png": write_interpolation,
     "neighbours.png": write_neighbours,
     "same-noise.png": write_same_noise,
+    "noise-scales.png": write_noise_scales,
+    "feature-spread.csv": write_feature_spread,
 }

@@ -24,6 +24,7 @@ from glf_minimal.reproduction.cells import Experiment
 from glf_minimal.reproduction.charts import CHARTS, not_run, plain_numbers
 from glf_minimal.reproduction.diagrams import model_diagram
 from glf_minimal.reproduction.extras import read_latent_maps
+from glf_minimal.reproduction.noise_scale import over_scales, scaled_samples
 from glf_minimal.reproduction.recorded import (
     RecordedRow,
     first_samples,
@@ -352,6 +353,8 @@ FIGURES: dict[str, Callable] = {
     "same-noise": lambda results: pictures_of_glf(
         results, "same-noise.png", plan.TABLE_1, share=2 / 3
     ),
+    "noise-scale": over_scales,
+    "noise-scale-samples": scaled_samples,
     "samples-of-glf": front.samples_of_glf,
     "neighbours": lambda results: pictures_of_glf(
         results, "neighbours.png", plan.TABLE_1, share=2 / 3

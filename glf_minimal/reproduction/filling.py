@@ -26,7 +26,7 @@ from glf_minimal.reproduction.records import (
     read_record,
     write_record,
 )
-from glf_minimal.reproduction.small_edition import DENSITIES, TABLE_1_SMALL
+from glf_minimal.reproduction.small_edition import DENSITIES, NOISE_SCALE, TABLE_1_SMALL
 from glf_minimal.reproduction.tuning import tuned_cell
 from glf_minimal.training.folder import SNAPSHOTS, WEIGHTS
 from glf_minimal.training.settings import pick_device
@@ -38,7 +38,7 @@ BUSY = "being worked on by another process"
 FAILED = "cells failed, see above"  # of the command's last line
 
 # Some rows of one of these are rows of the other; they are trained and measured once.
-SHARING = (TABLE_1_SMALL, DENSITIES)
+SHARING = (TABLE_1_SMALL, DENSITIES, NOISE_SCALE)
 
 
 def is_recorded(cell: Cell, results: Path, fid: bool = False, squeezenet: bool = False) -> bool:

@@ -4,7 +4,12 @@ from dataclasses import replace
 
 from glf_minimal.recipes.catalogue import PAPER_DATA, SYSTEMS
 from glf_minimal.reproduction.cells import Experiment, Row, require_known
-from glf_minimal.reproduction.small_edition import DENSITIES, TABLE_1_SMALL, TUNING
+from glf_minimal.reproduction.small_edition import (
+    DENSITIES,
+    NOISE_SCALE,
+    TABLE_1_SMALL,
+    TUNING,
+)
 
 _SLIDES = "-slides-mnist"
 _AUTHORS_FLOW = {"flow.form": "two-sided", "flow.hidden": 64}
@@ -304,6 +309,7 @@ _ALL = (
     TABLE_1_SMALL,
     TUNING,
     DENSITIES,
+    NOISE_SCALE,
     CONVERGENCE,
     ABLATIONS,
     FIGURE_2,

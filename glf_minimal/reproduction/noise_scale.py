@@ -1,0 +1,99 @@
+"""What the judges say of noise that is narrower or wider than the flow's."""
+
+from pathlib import Path
+
+from glf_minimal.files import read_csv
+from glf_minimal.plotting import COLOURS, panels
+from glf_minimal.reproduction.charts import not_run
+from glf_minimal.reproduction.judging import FCD, FSD
+from glf_minimal.reproduction.recorded import read_rows
+from glf_minimal.reproduction.small_edition import NOISE_SCALE, NOISE_SCALES
+from glf_minimal.reproduction.small_tables import NAMES
+
+JUDGES = {"FCD": FCD, "FSD": FSD}
+TICKS = {"FCD": (0.5, 1, 2, 4), "FSD": (0.9, 1, 1.2, 1.5, 2)}
+
+
+def ratios(results: str | Path, data: str, judge: tuple[str, str]) -> list[tuple[float, float]]:
+    """Give the distance of samples over that of scale 1, for each scale that was measured.
+
+    Pairs of a scale and a ratio; none where scale 1 was not measured.
+    """
+    rows = read_rows(results, NOISE_SCALE, data)
+    found = {
+        scale: rows[f"temperature-{scale:g}"].mean(*judge)
+        for scale in NOISE_SCALES
+        if rows[f"temperature-{scale:g}"].values(*judge)
+    }
+    if 1.0 not in found:
+        return []
+    return [(scale, distance / found[1.0]) for scale, distance in found.items()]
+
+
+def feature_spread(results: str | Path, data: str) -> dict[str, float]:
+    """Read how much the classifier's features vary, over what they do for test images.
+
+    By kind of image: "reconstructions", and "samples, noise times 1" for each scale. Empty where it
+    has not been measured.
+    """
+    name = f"temperature-{NOISE_SCALES[-1]:g}"
+    path = NOISE_SCALE.path(results, data, name).extra("feature-spread.csv")
+    if not path.exists():
+        return {}
+    return {row["images"]: row["variance"] for row in read_csv(path)}
+
+
+def over_scales(results: str | Path):
+    """Draw the distance of samples over the scale of their noise.
+
+    There is a panel for each judge and a line for each data set that has scale 1.
+    """
+    lines = {
+        (title, data): points
+        for title, judge in JUDGES.items()
+        for data in NAMES
+        if (points := ratios(results, data, judge))
+    }
+    if not lines:
+        return not_run(NOISE_SCALE)
+    figure, axes = panels(len(JUDGES), width=3.4, height=3.0)
+    colours = dict(zip(NAMES, COLOURS, strict=False))
+    for axis, title in zip(axes, JUDGES, strict=True):
+        for data, marker in zip(NAMES, "osD^", strict=True):
+            if points := lines.get((title, data)):
+                look = {"color": colours[data], "marker": marker, "label": NAMES[data]}
+                axis.plot(*zip(*points, strict=True), **look)
+        axis.axhline(1, color="0.6", linewidth=1, zorder=0)
+        axis.set(title=title, yscale="log", xlabel="scale of the noise")
+        axis.set_ylabel("distance over that of scale 1")
+        axis.set_yticks(TICKS[title], [f"{tick:g}" for tick in TICKS[title]])
+        axis.minorticks_off()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def scaled_samples(results: str | Path):
+    """Show what one GLF makes of the same noises at every scale, on digits and on photographs."""
+    from matplotlib.image import imread
+
+    name = f"temperature-{NOISE_SCALES[-1]:g}"
+    places = {
+        data: NOISE_SCALE.path(results, data, name).extra("noise-scales.png")
+        for data in ("mnist", "cifar10")
+    }
+    found = {data: imread(path) for data, path in places.items() if path.exists()}
+    if not found:
+        return not_run(NOISE_SCALE)
+    figure, axes = panels(len(found), width=3.6, height=2.4)
+    for axis, (data, picture) in zip(axes, found.items(), strict=True):
+        axis.imshow(picture)
+        row = picture.shape[0] / len(NOISE_SCALES)
+        centres = [(i + 0.5) * row for i in range(len(NOISE_SCALES))]
+        axis.set_yticks(centres, [f"times {scale:g}" for scale in NOISE_SCALES])
+        axis.set_xticks([])
+        axis.set_title(NAMES[data])
+        axis.tick_params(length=0)
+        axis.grid(False)
+        for spine in axis.spines.values():
+            spine.set_visible(False)
+    return figure
