@@ -62,7 +62,7 @@ def without_unused_scripts(page: str, is_search: bool) -> str:
     return re.sub(r"[ \t]*<link[^>]*sphinx-thebe\.css[^>]*/>\n", "", page)
 
 
-NARROW = 320  # pixels, a picture that any phone of today shows whole
+NARROW = 360  # pixels, a picture that a phone shows whole, or nearly
 SMALLEST = 0.65  # of its size, at which the letters of a plot, 14 pixels, are 9 pixels high
 
 
