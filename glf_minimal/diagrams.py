@@ -8,14 +8,15 @@ import numpy as np
 from glf_minimal.plotting import COLOURS
 
 AUTO_ENCODER, FLOW, STOP = COLOURS[0], COLOURS[1], COLOURS[6]
+UNIT = 0.62  # inches
 
 
 def _axis(axis, size: tuple[float, float]):
-    """The axis to draw on, without ticks, one unit per 0.8 inch; a new one if there is none."""
+    """The axis to draw on, without ticks, one unit per 0.62 inch; a new one if there is none."""
     import matplotlib.pyplot as plt
 
     if axis is None:
-        _, axis = plt.subplots(figsize=(0.8 * size[0], 0.8 * size[1]), layout="constrained")
+        _, axis = plt.subplots(figsize=(UNIT * size[0], UNIT * size[1]), layout="constrained")
     axis.set(xlim=(0, size[0]), ylim=(0, size[1]), aspect="equal")
     axis.set_axis_off()
     return axis
@@ -30,7 +31,7 @@ def _network(axis, x: float, y: float, symbol: str, name: str, colour: str) -> N
     """A box with the symbol of a network in it and its name underneath."""
     box = {"boxstyle": "round,pad=0.5", "fc": "white", "ec": colour, "lw": 1.8}
     _write(axis, x, y, symbol, fontsize=14, bbox=box, zorder=3)
-    _write(axis, x, y - 0.68, name, fontsize=9, color="0.25")
+    _write(axis, x, y - 0.68, name, fontsize=10, color="0.25")
 
 
 def _arrow(axis, start, end, colour: str = "black", **settings) -> None:
@@ -59,12 +60,12 @@ def draw_model(axis=None):
     axis = _axis(axis, (12, 6.4))
     top, middle, bottom = 5.5, 3.1, 1.0
     _write(axis, 0.7, top, "$x$", fontsize=15)
-    _write(axis, 0.7, top - 0.68, "image", fontsize=9, color="0.25")
+    _write(axis, 0.7, top - 0.68, "image", fontsize=10, color="0.25")
     _network(axis, 2.8, top, "$E$", "encoder", AUTO_ENCODER)
     _write(axis, 4.9, top, "$z$", fontsize=15)
     _network(axis, 7.0, top, "$G$", "decoder", AUTO_ENCODER)
     _write(axis, 8.9, top, r"$\hat x$", fontsize=15)
-    _write(axis, 8.9, top - 0.68, "reconstruction", fontsize=9, color="0.25")
+    _write(axis, 8.9, top - 0.68, "reconstruction", fontsize=10, color="0.25")
     loss = {"boxstyle": "square,pad=0.45", "fc": "0.93", "ec": "none"}
     _write(axis, 10.9, top, r"$\beta\,\Vert x - \hat x\Vert^2$", bbox=loss)
     for start, end in ((1.0, 2.3), (3.3, 4.6), (5.2, 6.5), (7.5, 8.6), (9.2, 9.95)):
@@ -79,7 +80,7 @@ def draw_model(axis=None):
     _write(axis, 4.9, middle, r"$\mathrm{sg}[z]$", fontsize=14)
     _network(axis, 7.0, middle, "$f$", "flow", FLOW)
     _write(axis, 8.9, middle, r"$\varepsilon$", fontsize=15)
-    _write(axis, 8.9, middle - 0.68, "noise", fontsize=9, color="0.25")
+    _write(axis, 8.9, middle - 0.68, "noise", fontsize=10, color="0.25")
     _write(axis, 10.9, middle, "NLL", bbox=loss)
     for start, end in ((5.55, 6.5), (7.5, 8.6), (9.2, 10.35)):
         _arrow(axis, (start, middle), (end, middle))
@@ -107,36 +108,39 @@ def draw_model(axis=None):
 def draw_density_gap():
     """Draw the density gap; returns the figure.
 
-    The left side shows where a decoder gets its latents from in training and in generation, the
-    right side shows the two distributions on the plane.
+    It shows where a decoder gets its latents from in training and in generation, and below it the
+    two distributions on the plane.
     """
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 4.2), layout="constrained")
-    _two_sources(_axis(left, (8, 6)))
-    _two_clouds(right)
+    figure, (above, below) = plt.subplots(
+        2, 1, figsize=(8 * UNIT, 11.4 * UNIT), height_ratios=(5, 6.4), layout="constrained"
+    )
+    _two_sources(_axis(above, (8, 5)))
+    _two_clouds(below)
     return figure
 
 
 def _two_sources(axis) -> None:
     """The decoder with its two sources of latents."""
-    _write(axis, 0.1, 5.6, "training", fontsize=11, weight="bold", ha="left")
-    _write(axis, 0.5, 4.6, "$x$", fontsize=15)
-    _network(axis, 1.9, 4.6, "$E$", "encoder", AUTO_ENCODER)
-    _write(axis, 4.2, 4.6, "$z \\sim q(z)$", fontsize=14)
-    _write(axis, 4.2, 4.05, "aggregated posterior", fontsize=9, color="0.25")
-    _write(axis, 0.1, 2.6, "generation", fontsize=11, weight="bold", ha="left")
-    _write(axis, 1.2, 1.6, "random numbers", fontsize=10)
-    _write(axis, 4.2, 1.6, "$z \\sim p(z)$", fontsize=14)
-    _write(axis, 4.2, 1.05, "prior", fontsize=9, color="0.25")
-    _network(axis, 6.5, 3.1, "$G$", "decoder", AUTO_ENCODER)
-    _arrow(axis, (0.75, 4.6), (1.4, 4.6))
-    _arrow(axis, (2.4, 4.6), (3.3, 4.6))
-    _arrow(axis, (2.45, 1.6), (3.3, 1.6))
-    _arrow(axis, (5.3, 4.35), (6.05, 3.5))
-    _arrow(axis, (5.3, 1.85), (6.05, 2.7))
-    _arrow(axis, (7.0, 3.1), (7.6, 3.1))
-    _write(axis, 7.8, 3.1, "$\\hat x$", fontsize=15)
+    top, middle, bottom = 3.8, 2.35, 0.9
+    _write(axis, 0.1, top + 0.9, "training", fontsize=11, weight="bold", ha="left")
+    _write(axis, 0.4, top, "$x$", fontsize=15)
+    _network(axis, 1.8, top, "$E$", "encoder", AUTO_ENCODER)
+    _write(axis, 4.2, top, "$z \\sim q(z)$", fontsize=14)
+    _write(axis, 4.1, top - 0.6, "aggregated posterior", fontsize=10, color="0.25")
+    _write(axis, 0.1, bottom + 0.9, "generation", fontsize=11, weight="bold", ha="left")
+    _write(axis, 0.1, bottom, "random numbers", fontsize=10, ha="left")
+    _write(axis, 4.2, bottom, "$z \\sim p(z)$", fontsize=14)
+    _write(axis, 4.2, bottom - 0.6, "prior", fontsize=10, color="0.25")
+    _network(axis, 6.7, middle, "$G$", "decoder", AUTO_ENCODER)
+    _arrow(axis, (0.7, top), (1.3, top))
+    _arrow(axis, (2.3, top), (3.3, top))
+    _arrow(axis, (2.6, bottom), (3.3, bottom))
+    _arrow(axis, (5.2, top), (6.45, middle + 0.5))
+    _arrow(axis, (5.1, bottom), (6.15, middle - 0.35))
+    _arrow(axis, (7.15, middle), (7.6, middle))
+    _write(axis, 7.85, middle, "$\\hat x$", fontsize=15)
 
 
 def _two_clouds(axis) -> None:
@@ -185,7 +189,7 @@ def draw_coupling():
     """
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(10.4, 3.7), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(7.6, 2.7), layout="constrained")
     for axis, names, operations, title in (
         (axes[0], ("z", "y"), (r"$\times s$", "$+\\,t$"), "forward"),
         (axes[1], ("y", "z"), ("$-\\,t$", r"$\div\, s$"), "inverse"),

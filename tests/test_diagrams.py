@@ -48,3 +48,11 @@ def test_the_coupling_is_undone_in_the_opposite_order():
     for axis, expected in ((forward, steps[:2]), (inverse, steps[2:])):
         places = {t.get_text(): t.get_position()[0] for t in axis.texts if t.get_text() in steps}
         assert sorted(places, key=places.get) == expected
+
+
+@pytest.mark.parametrize("draw", [draw_model, draw_density_gap, draw_coupling])
+def test_letters_are_large_for_the_width_of_the_picture(draw):
+    """Of ten points and more, in pictures that a column of the book shows at nearly full size."""
+    figure = draw()
+    assert figure.get_figwidth() <= 7.7
+    assert min(text.get_fontsize() for axis in figure.axes for text in axis.texts) >= 10

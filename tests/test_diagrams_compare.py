@@ -25,6 +25,8 @@ def test_each_model_has_its_own_parts():
         assert (r"$\xi$" in words(axis)) == kind.startswith("VAE")
         assert ("$f$" in words(axis)) == (kind != "VAE")
         assert ("NLL" in words(axis)) == (not kind.startswith("VAE"))
+    assert figure.get_figwidth() <= 7.7  # or its letters are too small on a phone
+    assert min(text.get_fontsize() for axis in figure.axes for text in axis.texts) >= 10
 
 
 @pytest.mark.parametrize("kinds", [[], ["GLF", "GAN"]])

@@ -62,9 +62,16 @@ def without_unused_scripts(page: str, is_search: bool) -> str:
     return re.sub(r"[ \t]*<link[^>]*sphinx-thebe\.css[^>]*/>\n", "", page)
 
 
+NARROW = 360  # pixels, a picture that a phone shows whole, or nearly
+SMALLEST = 0.65  # of its size, at which the letters of a plot, 14 pixels, are 9 pixels high
+
+
 def with_sized_pictures(page: str, folder: Path) -> str:
     """Width and height on every picture of ours, so that the text below stays in its place while it
     loads.
+
+    A picture whose letters would be too small on a phone is put into a box, in which it scrolls
+    sideways there. Of boxes of this class the theme sees to it that the keyboard reaches them.
     """
     seen = 0
 
@@ -78,7 +85,12 @@ def with_sized_pictures(page: str, folder: Path) -> str:
         with Image.open(path) as picture:
             size = f'width="{picture.width}" height="{picture.height}"'
         when = ' loading="lazy"' if seen > 2 else ""
-        return tag.replace("<img ", f"<img {size}{when} ", 1)
+        tag = tag.replace("<img ", f"<img {size}{when} ", 1)
+        least = round(SMALLEST * picture.width)
+        if least <= NARROW or "style=" in tag:
+            return tag
+        tag = tag.replace("<img ", f'<img style="--least: {least}px" ', 1)
+        return f'<span class="wide-picture pst-scrollable-table-container">{tag}</span>'
 
     return re.sub(r"<img [^>]*>", add_size, page)
 

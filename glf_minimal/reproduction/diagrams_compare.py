@@ -9,6 +9,7 @@ from glf_minimal.diagrams import (
     AUTO_ENCODER,
     FLOW,
     STOP,
+    UNIT,
     _arrow,
     _axis,
     _gradient,
@@ -43,7 +44,11 @@ def draw_gradients(kinds: Sequence[str]):
     if unknown or not kinds:
         raise ValueError(f"kinds: expected some of {', '.join(KINDS)}; got {list(kinds)}")
     figure, axes = plt.subplots(
-        len(kinds), 1, figsize=(9.2, 3.3 * len(kinds)), squeeze=False, layout="constrained"
+        len(kinds),
+        1,
+        figsize=(12 * UNIT, 4.9 * UNIT * len(kinds)),
+        squeeze=False,
+        layout="constrained",
     )
     for axis, kind in zip(axes[:, 0], kinds, strict=True):
         _draw_model(_axis(axis, (12, 4.2)), **KINDS[kind])

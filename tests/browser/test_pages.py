@@ -83,6 +83,15 @@ def test_phone_scrolls_in_one_direction(phone):
     assert not found, "\n".join(found[:5])
 
 
+def test_letters_of_pictures_can_be_read_on_a_phone(phone):
+    """A letter of a plot, 14 pixels high, is 8 or more there; a wide picture scrolls in its box."""
+    shrunk = """() => [...document.querySelectorAll(".bd-article :is(figure, .cell_output) img")]
+      .filter((image) => !image.closest(".front-pair") && image.checkVisibility())
+      .map((image) => [image.getBoundingClientRect().width / image.naturalWidth, image.alt])
+      .filter(([scale]) => scale < 0.59)"""
+    assert phone.page.evaluate(shrunk) == []
+
+
 def test_phone_is_quiet_too(phone):
     assert phone.complaints == []
     assert phone.failures == []
