@@ -255,7 +255,7 @@ def test_what_it_says_so_far_is_what_the_records_say(records):
     best = (
         "  - MNIST: FCD of GLF's own flow 2.00, of the best of 3 densities 0.50 (*mixture of 10 "
         "Gaussians*), of reconstructions –; FSD of GLF's own flow 900, of the best of 3 densities "
-        "800 (*a fresh flow, as many updates*), of reconstructions – (one seed)."
+        "800 (*a fresh flow*), of reconstructions – (one seed)."
     )
     fresh = (
         "  - MNIST: FCD of GLF 2.00, of the fresh flow 1.90: level; FSD of GLF 900, of the fresh "

@@ -70,7 +70,7 @@ def distances(results: str | Path, experiment: Experiment, judge: tuple[str, str
     for axis, data in zip(axes[0], sets, strict=True):
         rows = [found[data][name] for name in names]
         _draw_distances(axis, rows, judge)
-        axis.set(title=NAMES[data], xlabel=f"{judge[1].upper()} (lower is better)")
+        axis.set(title=NAMES[data], xlabel=judge[1].upper())
     titles = {row.name: row.title for row in planned}
     _name_rows(axes[0, 0], [titles[name] for name in names])
     missing = [NAMES[data] for data in found if data not in sets]

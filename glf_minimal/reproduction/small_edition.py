@@ -168,11 +168,11 @@ def _densities(data: str) -> tuple[Row, ...]:
         for components in (1, 10, 50, 200)
     ]
     return (
-        _row("glf", "GLF: the flow learns with the auto-encoder", data),
-        _row("flowae", "a fresh flow, as many updates", data, name="flow", lender="glf"),
+        _row("glf", "GLF's own flow", data),
+        _row("flowae", "a fresh flow", data, name="flow", lender="glf"),
         _row(
             "flowae",
-            "a fresh flow, twice as many updates",
+            "a fresh flow, updates doubled",
             data,
             {"train.epochs": 2 * epochs},
             name="flow-twice",
@@ -180,14 +180,14 @@ def _densities(data: str) -> tuple[Row, ...]:
         ),
         _row(
             "spline-flowae",
-            "a flow with splines, as many updates",
+            "a fresh flow with splines",
             data,
             name="spline-flow",
             lender="glf",
         ),
         _row(
             "mixture-flowae",
-            "a flow whose noise is a mixture of 10 Gaussians, as many updates",
+            "a fresh flow, noise a mixture of 10",
             data,
             name="mixture-noise",
             lender="glf",
