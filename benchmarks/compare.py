@@ -129,7 +129,10 @@ def measure(
                 name: statistics.median(t[name] for t in own)
                 for name in ("seconds", "cpu_seconds", "page_faults")
             }
-            | {f"all_{name}": [t[name] for t in own] for name in ("seconds", "cpu_seconds")}
+            | {
+                f"all_{name}": [t[name] for t in own]
+                for name in ("seconds", "cpu_seconds", "page_faults")
+            }
             | {
                 "ratio": middle,
                 "ratio_quartiles": [low, high],
