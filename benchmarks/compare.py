@@ -36,15 +36,20 @@ PACKAGES = (
 )
 
 
+# What makes glibc keep freed memory for the process, where it would give it back to the system.
+KEEP_FREED_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**32)}
+
+
 @dataclass(frozen=True)
 class Contender:
-    """One way to do the work: a function "module:function" of this package, and what it is called
-    with.
+    """One way to do the work: a function "module:function" of this package, what it is called with,
+    and variables of the environment that its process starts with.
     """
 
     name: str
     function: str
     arguments: dict = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 class Process:
@@ -60,6 +65,7 @@ class Process:
         }
         # Waiting threads sleep: the process whose turn it is has the cores for itself.
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        environment |= contender.environment
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.compare", json.dumps(order)],
             stdin=subprocess.PIPE,
@@ -87,13 +93,19 @@ class Process:
 
 
 def measure(
-    contenders: list[Contender], repeats: int, threads: int, device: str = "cpu"
+    contenders: list[Contender],
+    repeats: int,
+    threads: int,
+    device: str = "cpu",
+    clock: str = "seconds",
 ) -> list[dict]:
     """Time contenders in turn; one row each, in their order. Ratios are to the first one: above 1
     is slower than it.
 
-    ``seconds`` of a row is the median over the repeats, ``ratio`` the median of the repeats' ratios
-    with its quartiles; ``peak_mib`` is the most memory that the process had over its life.
+    ``seconds`` (on the wall), ``cpu_seconds`` and ``page_faults`` of a row are medians over the
+    repeats, ``ratio`` is the median of the repeats' ratios by ``clock`` ("seconds" or
+    "cpu_seconds"), with its quartiles; ``peak_mib`` is the most memory that the process had over
+    its life. ``first_cpu_seconds`` are those of the first call, before all repeats.
     """
     processes = []
     try:
@@ -109,15 +121,17 @@ def measure(
             process.stop()
     rows = []
     for process, own in zip(processes, times, strict=True):
-        ratios = [
-            mine["seconds"] / first["seconds"] for mine, first in zip(own, times[0], strict=True)
-        ]
+        ratios = [mine[clock] / first[clock] for mine, first in zip(own, times[0], strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4) if repeats > 1 else 3 * ratios
         rows.append(
             {"name": process.contender.name, **process.facts}
             | {
-                "seconds": statistics.median(t["seconds"] for t in own),
-                "all_seconds": [t["seconds"] for t in own],
+                name: statistics.median(t[name] for t in own)
+                for name in ("seconds", "cpu_seconds", "page_faults")
+            }
+            | {
+                f"all_{name}": [t[name] for t in own]
+                for name in ("seconds", "cpu_seconds", "page_faults")
             }
             | {
                 "ratio": middle,
@@ -157,24 +171,42 @@ def main() -> None:
     module, function = order["function"].split(":")
     setup = getattr(importlib.import_module(module), function)
     work = setup(device=order["device"], **order["arguments"])
-    started = time.perf_counter()
-    for _ in range(
-        3
-    ):  # the first call allocates and compiles; long work needs no more than that one
-        if time.perf_counter() - started < 2:
-            work()
     cuda = order["device"] == "cuda"
-    print(json.dumps(getattr(work, "facts", {})), flush=True)
-    for _ in sys.stdin:
+
+    def timed() -> dict[str, float]:
         if cuda:
             torch.cuda.synchronize()
-        started = time.perf_counter()
+        before = spent()
         work()
         if cuda:
             torch.cuda.synchronize()
-        seconds = time.perf_counter() - started
+        return {name: after - before[name] for name, after in spent().items()}
+
+    first = timed()  # allocates and compiles
+    if first["seconds"] < 2:  # long work needs no more than that
+        for _ in range(2):
+            work()
+    facts = {"first_cpu_seconds": first["cpu_seconds"]}
+    print(json.dumps(getattr(work, "facts", {}) | facts), flush=True)
+    for _ in sys.stdin:
+        cost = timed()
         peak = torch.cuda.max_memory_allocated() / 2**20 if cuda else peak_mib()
-        print(json.dumps({"seconds": seconds, "peak_mib": peak}), flush=True)
+        print(json.dumps(cost | {"peak_mib": peak}), flush=True)
+
+
+def spent() -> dict[str, float]:
+    """Seconds on the wall, seconds of the processor and page faults until now.
+
+    Children that have ended, such as compilers, count for the seconds of the processor.
+    """
+    own, children = (
+        resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return {
+        "seconds": time.perf_counter(),
+        "cpu_seconds": sum(who.ru_utime + who.ru_stime for who in (own, children)),
+        "page_faults": own.ru_minflt,
+    }
 
 
 def peak_mib() -> float:

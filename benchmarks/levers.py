@@ -26,7 +26,8 @@ from glf_minimal.flows import Flow
 from glf_minimal.models import GLF, LatentModel
 from glf_minimal.models.priors import FlowOnNoise, GaussianMixture
 from glf_minimal.models.two_stage import flow_stage
-from glf_minimal.provenance import git_commit, hardware, versions
+from glf_minimal.provenance import made_on
+from glf_minimal.training.batches import for_all_images
 from glf_minimal.training.loop import fit
 
 POLISH = (1, 2, 5, 10)  # epochs
@@ -59,15 +60,10 @@ class Measured:
     def __init__(self, model: LatentModel, scorer: Scorer, protocol: Protocol, real: ImageDataset):
         self.model, self.scorer, self.protocol = model, scorer, protocol
         self.rows: list[dict] = []
-        with torch.no_grad():
-            images = [
-                model.reconstruct(real.batch(index)) for index in torch.arange(len(real)).split(500)
-            ]
-        self.floor = self._scores(images)
+        self.floor = self._scores(for_all_images(model, model.reconstruct, real))
 
-    def _scores(self, images: list[Tensor]) -> dict[str, float]:
-        pixels = (torch.cat(images).clamp(0, 1) * 255).round().to(torch.uint8)
-        return self.scorer(pixels)
+    def _scores(self, images: Tensor) -> dict[str, float]:
+        return self.scorer((images.clamp(0, 1) * 255).round().to(torch.uint8))
 
     @torch.no_grad()
     def add(self, title: str, prior: nn.Module, **seconds: float) -> None:
@@ -80,7 +76,7 @@ class Measured:
             self.model.decode(prior.sample(min(500, self.protocol.samples), generator=generator))
             for _ in range(-(-self.protocol.samples // 500))
         ]
-        self.rows.append({"lever": title, "seconds": seconds} | self._scores(images))
+        self.rows.append({"lever": title, "seconds": seconds} | self._scores(torch.cat(images)))
         typer.echo(
             f"{title}: "
             + ", ".join(f"{n} {v:.3g}" for n, v in self.rows[-1].items() if n in ("fcd", "fsd"))
@@ -118,12 +114,11 @@ def run(protocol: Protocol, epochs: int, scorer: Scorer, test: ImageDataset) -> 
     measured = Measured(model, scorer, protocol, test)
     for name, title in VARIANTS.items():
         measured.add(title, getattr(model, name), epoch=costs[name])
-    with torch.no_grad():
-        batches = torch.arange(len(data)).split(500)
-        latents = torch.cat([model.encode(data.batch(index)) for index in batches])
+    latents = for_all_images(model, model.encode, data)
     flows = {"": (model.flow.eval(), 0.0)}
     for count in POLISH:
-        flows[f"polished for {count} epochs"] = polished(model, data, protocol, count)
+        title = f"polished for {count} epoch{'s' * (count > 1)}"
+        flows[title] = polished(model, data, protocol, count)
     for title, (flow, seconds) in flows.items():
         if title:
             measured.add(title, flow, after=seconds)
@@ -146,11 +141,7 @@ def run(protocol: Protocol, epochs: int, scorer: Scorer, test: ImageDataset) -> 
         "levers": measured.rows,
         "all_flows_cpu_seconds": joint.cpu_seconds,
         "scorer": scorer.facts,
-        "made_with": {
-            "hardware": hardware(torch.device("cpu")),
-            "versions": versions(),
-            "commit": git_commit(),
-        },
+        "made_with": made_on(torch.device("cpu")),
     }
 
 

@@ -36,7 +36,7 @@ from glf_minimal.evaluation.features import extract, image_batches
 from glf_minimal.evaluation.frechet import bootstrap_standard_error, frechet_from_features
 from glf_minimal.evaluation.squeezenet import SqueezeNetFeatures
 from glf_minimal.files import read_json, write_json
-from glf_minimal.provenance import git_commit, hardware, versions
+from glf_minimal.provenance import made_on
 from glf_minimal.training.folder import SNAPSHOT_EPOCHS
 
 ROOT = Path(__file__).parent.parent
@@ -184,11 +184,8 @@ def run(names: list[str], protocol: Protocol, work: Path, environment: Path, out
     torch.set_num_threads(protocol.threads)
     scorer = Scorer(protocol.data_name, squeezenet())
     results |= {"protocol": settings, "scorer": scorer.facts}
-    results["made_with"] = {
-        "hardware": hardware(torch.device("cpu")),
+    results["made_with"] = made_on(torch.device("cpu")) | {
         "cores": os.cpu_count(),
-        "versions": versions(),
-        "commit": git_commit(),
         "note": "other work ran on the same cores, so CPU seconds are compared; "
         "a contender runs alone of the five",
     }

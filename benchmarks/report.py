@@ -17,17 +17,20 @@ def _time(seconds: float) -> str:
     return f"{seconds * 1e6:.3g} µs"
 
 
-def _row(row: dict) -> dict[str, str]:
+def _row(row: dict, clock: str) -> dict[str, str]:
     """What a table shows of a contender."""
     low, high = row["ratio_quartiles"]
+    seconds, processor = row[clock], "CPU " if clock == "cpu_seconds" else ""
     cells = {"": row["name"]}
     if "steps" in row:
-        cells["a step"] = _time(row["seconds"] / row["steps"])
+        cells[f"{processor}time of a step"] = _time(seconds / row["steps"])
     else:
-        cells["time"] = _time(row["seconds"])
+        cells[f"{processor}time"] = _time(seconds)
     if "images" in row:
-        cells["images/s"] = f"{row['images'] / row['seconds']:,.0f}"
+        cells[f"images/{processor}s"] = f"{row['images'] / seconds:,.0f}"
     cells["ratio"] = f"{row['ratio']:.2f} ({low:.2f} to {high:.2f})"
+    if "page_faults" in row:
+        cells["page faults"] = f"{row['page_faults'] / row.get('steps', 1):,.0f}"
     cells["peak memory"] = f"{row['peak_mib']:,.0f} MiB"
     return cells
 
@@ -45,8 +48,9 @@ def _markdown(rows: list[dict[str, str]]) -> str:
 def table(path: Path) -> str:
     """All groups of one result, each with a bold line before it."""
     content = json.loads(path.read_text(encoding="utf-8"))
+    clock = content.get("clock", "seconds")
     parts = [
-        f"**{group}**\n\n{_markdown([_row(row) for row in rows])}"
+        f"**{group}**\n\n{_markdown([_row(row, clock) for row in rows])}"
         for group, rows in content["groups"].items()
     ]
     return "\n".join(parts) + f"\n{made_with(content)}\n"

@@ -54,6 +54,11 @@ def git_commit() -> str | None:
     return commit + ("+" if changes else "")
 
 
+def made_on(device: torch.device) -> dict:
+    """What a number was made with, as results keep it: versions, commit and hardware."""
+    return {"versions": versions(), "commit": git_commit(), "hardware": hardware(device)}
+
+
 def hardware(device: torch.device) -> str:
     """The GPU's name, or the CPU's and how many threads torch uses.
 

@@ -63,8 +63,8 @@ def test_every_lever_has_its_row_above_the_same_floor(protocol, data_root, monke
     assert titles[: len(VARIANTS)] == list(VARIANTS.values())
     assert titles[len(VARIANTS) :] == [
         "mixture of 2 as noise",
-        "polished for 1 epochs",
-        "polished for 1 epochs, mixture of 20 as noise",
+        "polished for 1 epoch",
+        "polished for 1 epoch, mixture of 20 as noise",
         "no flow: mixture of 50 on the latents",
     ]
     lines = levers.table(results).splitlines()

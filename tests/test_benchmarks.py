@@ -3,6 +3,8 @@ committed results.
 """
 
 import json
+import platform
+import resource
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks import flow, report, scale, step
-from benchmarks.compare import RESULTS, Contender, measure
+from benchmarks.compare import KEEP_FREED_MEMORY, RESULTS, Contender, measure
 from benchmarks.floor import products_only
 from glf_minimal import GLF, conv_decoder, conv_encoder, two_sided_flow
 
@@ -26,7 +28,32 @@ def test_contenders_take_turns_and_ratios_are_to_the_first():
     assert first["ratio_quartiles"] == [1, 1]
     assert second["ratio"] > 5
     assert second["ratio_quartiles"][0] <= second["ratio"] <= second["ratio_quartiles"][1]
+    assert second["cpu_seconds"] > 5 * first["cpu_seconds"] > 0
     assert second["peak_mib"] - first["peak_mib"] > 0.9 * (128_000 - 2_560) * 3 * 64 / 2**20
+
+
+def touch_anew(device, mebibytes):
+    """Work that fills a buffer which is allocated anew each time."""
+
+    def work():
+        torch.ones(mebibytes * 2**18)
+
+    return work
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="how glibc allocates")
+def test_memory_that_is_kept_when_freed_has_no_page_faults():
+    ways = {"fresh": scale.FRESH_MEMORY, "kept": KEEP_FREED_MEMORY}
+    contenders = [
+        Contender(name, "tests.test_benchmarks:touch_anew", {"mebibytes": 48}, environment)
+        for name, environment in ways.items()
+    ]
+    fresh, kept = measure(contenders, repeats=2, threads=1, clock="cpu_seconds")
+    pages = 48 * 2**20 / resource.getpagesize()
+    assert fresh["page_faults"] > 0.9 * pages
+    assert kept["page_faults"] < 0.1 * pages
+    assert len(fresh["all_page_faults"]) == 2
+    assert kept["ratio"] < 1
 
 
 def test_a_contender_that_fails_stops_the_comparison(capfd):
@@ -138,3 +165,8 @@ def test_a_table_shows_time_rate_and_ratio(tmp_path):
     text = report.table(path)
     assert "| ours | 5 ms | 20,000 | 1.50 (1.25 to 1.75) | 1,234 MiB |" in text
     assert "a machine, 1 threads; 3 repeats. Commit abc; torch 2." in text
+    content["groups"]["small"][0] |= {"cpu_seconds": 0.016, "page_faults": 4000}
+    path.write_text(json.dumps(content | {"clock": "cpu_seconds"}))
+    text = report.table(path)
+    assert "|  | CPU time of a step | images/CPU s | ratio | page faults | peak memory |" in text
+    assert "| ours | 4 ms | 25,000 | 1.50 (1.25 to 1.75) | 1,000 | 1,234 MiB |" in text

@@ -8,6 +8,7 @@ from glf_minimal import GLF, TrainConfig, conv_decoder, conv_encoder, fit, two_s
 from glf_minimal.data import ImageDataset
 from glf_minimal.files import read_csv
 from glf_minimal.models import VAE, Adam, FlowAE, PolishedGLF, Stage, Update
+from glf_minimal.training import batches
 from glf_minimal.training.folder import HISTORY
 
 SHAPE, DIM, N = (1, 8, 8), 3, 48
@@ -50,6 +51,16 @@ def test_images_are_encoded_once_a_stage(images):
     assert model.encoder.given.count(N) == 1
     # Besides, a batch an epoch shows how exact the flow's inverse is.
     assert model.encoder.given.count(16) == 6
+
+
+def test_a_function_of_all_images_is_given_some_at_a_time(images, monkeypatch):
+    monkeypatch.setattr(batches, "IMAGES_AT_ONCE", 20)
+    model = make().double().eval()
+    latents = batches.for_all_images(model, model.encode, images)
+    assert model.encoder.given == [20, 20, 8]
+    assert not latents.requires_grad
+    expected = model.encode(images.pixels.double())
+    torch.testing.assert_close(latents, expected, rtol=0, atol=1e-12)
 
 
 def test_a_polished_glf_is_a_glf_and_then_a_flow_on_its_latents(images):

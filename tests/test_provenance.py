@@ -70,3 +70,13 @@ def test_a_cpu_is_known_by_family_and_model_too(monkeypatch, tmp_path):
     monkeypatch.setattr(provenance, "Path", lambda name: tmp_path / Path(name).name)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     assert provenance.hardware(torch.device("cpu")) == "Some CPU family 25 model 1, 1 thread"
+
+
+def test_a_number_is_kept_with_versions_commit_and_hardware(monkeypatch):
+    monkeypatch.setattr(provenance, "git_commit", lambda: "abc")
+    found = provenance.made_on(torch.device("mps"))
+    assert found == {
+        "versions": provenance.versions(),
+        "commit": "abc",
+        "hardware": "Apple GPU",
+    }

@@ -268,7 +268,6 @@ def over_beta(results: str | Path, experiment: Experiment, *others: tuple[str, s
         experiment: whose rows are drawn.
         others: titles of the other panels, with "history" or "curve" and the name of the quantity.
     """
-
     rows = [row for row in read_rows(results, experiment, "cifar10").values() if row]
     if not rows:
         return not_run(experiment)

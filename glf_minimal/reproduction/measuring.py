@@ -15,7 +15,7 @@ from glf_minimal.evaluation.protocol import Protocol
 from glf_minimal.evaluation.squeezenet import SqueezeNetFeatures
 from glf_minimal.files import read_csv, read_tensors
 from glf_minimal.history import TIMES, History, total_times
-from glf_minimal.provenance import git_commit, hardware, versions
+from glf_minimal.provenance import made_on
 from glf_minimal.recipes.recipe import GROUPS
 from glf_minimal.recipes.run import FinishedRun, load_run_data, read_config, read_run, train_command
 from glf_minimal.reproduction.records import GENERATED, NONE, REAL, Record, Status
@@ -126,9 +126,7 @@ def evaluate_run(
             "reference_images": len(reference),
             "reference_sha256": reference.digest,
             **({"reference_origin": reference.origin} if reference.origin else {}),
-            "versions": versions(),
-            "commit": git_commit(),
-            "hardware": hardware(device),
+            **made_on(device),
         },
     }
 

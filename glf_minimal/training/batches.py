@@ -9,7 +9,7 @@ from glf_minimal.data import ImageDataset
 from glf_minimal.models.base import LatentModel, Trainable, image_dtype
 from glf_minimal.models.stages import Stage
 
-ENCODED_AT_ONCE = 1000  # images
+IMAGES_AT_ONCE = 1000
 
 
 def batch_of(
@@ -36,7 +36,7 @@ def kept_codes(model: Trainable, stage: Stage, data: ImageDataset) -> Tensor | N
     if "encoder" in moved or not any("codes" in update.inputs for update in stage.updates):
         return None
     model.eval()
-    return _of_all(model, model.codes, data)
+    return for_all_images(model, model.codes, data)
 
 
 @torch.no_grad()
@@ -51,10 +51,16 @@ def fit_latents(model: Trainable, data: ImageDataset, codes: Tensor | None = Non
         return
     model.eval()
     kept = codes is not None and codes.shape[1] == model.latent_dim
-    model.fit_latents(codes if kept else _of_all(model, model.encode, data))
+    model.fit_latents(codes if kept else for_all_images(model, model.encode, data))
 
 
-def _of_all(model: Trainable, encode: Callable[[Tensor], Tensor], data: ImageDataset) -> Tensor:
-    """What ``encode`` makes of all images."""
-    parts = torch.arange(len(data), device=data.pixels.device).split(ENCODED_AT_ONCE)
-    return torch.cat([encode(data.batch(part).to(image_dtype(model))) for part in parts])
+@torch.no_grad()
+def for_all_images(
+    model: Trainable, function: Callable[[Tensor], Tensor], data: ImageDataset
+) -> Tensor:
+    """What a function of the model, such as ``model.encode``, makes of all images: (N, …).
+
+    It is given a thousand at a time, in the floating point type of the model.
+    """
+    parts = torch.arange(len(data), device=data.pixels.device).split(IMAGES_AT_ONCE)
+    return torch.cat([function(data.batch(part).to(image_dtype(model))) for part in parts])

@@ -17,7 +17,7 @@ from glf_minimal.files import load_weights, locked_folder, user_path
 from glf_minimal.history import History
 from glf_minimal.models.base import LatentModel, Trainable, image_dtype, unwrapped
 from glf_minimal.models.stages import Stage
-from glf_minimal.provenance import git_commit, hardware, versions
+from glf_minimal.provenance import made_on
 from glf_minimal.training.batches import batch_of, fit_latents, kept_codes
 from glf_minimal.training.checks import check_batch_norm, check_weights, watch_inverse
 from glf_minimal.training.fingerprint import fingerprint
@@ -196,7 +196,7 @@ def describe(
     processes: int = 1,
 ) -> dict:
     """The content of ``config.json``."""
-    made_with = {"versions": versions(), "commit": git_commit(), "hardware": hardware(device)}
+    made_with = made_on(device)
     made_with["precision"] = "bf16" if uses_bf16(config.precision, device) else "float32"
     train = asdict(config) | ({"processes": processes} if processes > 1 else {})
     facts = {"train": train, "image_shape": list(data.image_shape), "data_sha256": data.digest}
