@@ -74,6 +74,7 @@ def over_scales(results: str | Path):
 
 def scaled_samples(results: str | Path):
     """Show what one GLF makes of the same noises at every scale, on digits and on photographs."""
+    import matplotlib.pyplot as plt
     from matplotlib.image import imread
 
     name = f"temperature-{NOISE_SCALES[-1]:g}"
@@ -84,8 +85,9 @@ def scaled_samples(results: str | Path):
     found = {data: imread(path) for data, path in places.items() if path.exists()}
     if not found:
         return not_run(NOISE_SCALE)
-    figure, axes = panels(len(found), width=3.6, height=2.4)
-    for axis, (data, picture) in zip(axes, found.items(), strict=True):
+    size = (4.4, 2.5 * len(found))  # below each other, so that a phone shows them whole
+    figure, axes = plt.subplots(len(found), 1, figsize=size, squeeze=False, layout="constrained")
+    for axis, (data, picture) in zip(axes.flat, found.items(), strict=True):
         axis.imshow(picture)
         row = picture.shape[0] / len(NOISE_SCALES)
         centres = [(i + 0.5) * row for i in range(len(NOISE_SCALES))]
