@@ -36,11 +36,15 @@ def feature_spread(results: str | Path, data: str) -> dict[str, float]:
     By kind of image: "reconstructions", and "samples, noise times 1" for each scale. Empty where it
     has not been measured.
     """
-    name = f"temperature-{NOISE_SCALES[-1]:g}"
-    path = NOISE_SCALE.path(results, data, name).extra("feature-spread.csv")
+    path = _extra(results, data, "feature-spread.csv")
     if not path.exists():
         return {}
     return {row["images"]: row["variance"] for row in read_csv(path)}
+
+
+def _extra(results: str | Path, data: str, name: str) -> Path:
+    """A file about all scales; it lies beside the record of the largest one."""
+    return NOISE_SCALE.path(results, data, f"temperature-{NOISE_SCALES[-1]:g}").extra(name)
 
 
 def over_scales(results: str | Path):
@@ -77,11 +81,7 @@ def scaled_samples(results: str | Path):
     import matplotlib.pyplot as plt
     from matplotlib.image import imread
 
-    name = f"temperature-{NOISE_SCALES[-1]:g}"
-    places = {
-        data: NOISE_SCALE.path(results, data, name).extra("noise-scales.png")
-        for data in ("mnist", "cifar10")
-    }
+    places = {data: _extra(results, data, "noise-scales.png") for data in ("mnist", "cifar10")}
     found = {data: imread(path) for data, path in places.items() if path.exists()}
     if not found:
         return not_run(NOISE_SCALE)
