@@ -1,16 +1,18 @@
 """Files that some figures need beside the record of a training."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from glf_minimal.data import ImageDataset
 from glf_minimal.evaluation.classifier import load_classifier
 from glf_minimal.evaluation.features import extract
 from glf_minimal.evaluation.measure import generate
 from glf_minimal.evaluation.protocol import Protocol
 from glf_minimal.files import read_csv, write_csv
+from glf_minimal.models import LatentModel
 from glf_minimal.pictures import save_grid
 from glf_minimal.recipes.run import FinishedRun, load_data, load_run
 from glf_minimal.reproduction import plan
@@ -89,6 +91,15 @@ def write_interpolation(
 TEMPERATURES = (0.5, 0.7, 0.85, 1.0, 1.15)
 
 
+def _latents_at(
+    model: LatentModel, scales: Sequence[float], columns: int, device: str
+) -> tuple[list[Tensor], Tensor]:
+    """What the inverse flow makes of the same noises (columns, D) at each scale; and the noises."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(columns, model.latent_dim, generator=generator).to(device)
+    return [model.prior.inverse(scale * noise)[0] for scale in scales], noise
+
+
 @torch.no_grad()
 def write_same_noise(
     run: Run, path: Path, root: Path | None, device: str, columns: int = 12
@@ -99,10 +110,7 @@ def write_same_noise(
     noise itself is decoded.
     """
     model, _ = load_run(run, device)
-    noise = torch.randn(columns, model.latent_dim, generator=torch.Generator().manual_seed(0)).to(
-        device
-    )
-    latents = [model.prior.inverse(temperature * noise)[0] for temperature in TEMPERATURES]
+    latents, noise = _latents_at(model, TEMPERATURES, columns, device)
     save_grid(torch.cat([model.decode(z) for z in [*latents, noise]]), path, columns)
 
 
@@ -115,9 +123,14 @@ def write_noise_scales(
     Writes a PNG file with one column per noise and one row per scale.
     """
     model, _ = load_run(run, device)
-    noise = torch.randn(columns, model.latent_dim, generator=torch.Generator().manual_seed(0))
-    latents = [model.prior.inverse(scale * noise.to(device))[0] for scale in NOISE_SCALES]
+    latents, _ = _latents_at(model, NOISE_SCALES, columns, device)
     save_grid(model.decode(torch.cat(latents)), path, columns)
+
+
+def _first_batches(data: ImageDataset, images: int, device: str) -> list[Tensor]:
+    """The first so many images of a data set, in batches."""
+    indices = torch.arange(min(images, len(data))).split(500)
+    return [data.batch(batch).to(device) for batch in indices]
 
 
 @torch.no_grad()
@@ -131,8 +144,7 @@ def write_feature_spread(
     """
     model, config = load_run(run, device)
     held_out = load_data(config["data"], "test", root)
-    indices = torch.arange(min(images, len(held_out))).split(500)
-    test = [held_out.batch(batch).to(device) for batch in indices]
+    test = _first_batches(held_out, images, device)
     protocols = {scale: Protocol(samples=images, temperature=scale) for scale in NOISE_SCALES}
     looked_at = {"reconstructions": [model.reconstruct(x) for x in test]} | {
         f"samples, noise times {scale:g}": generate(model, protocol)
@@ -166,8 +178,7 @@ def write_neighbours(
     """
     model, config = load_run(run, device)
     data, held_out = (load_data(config["data"], split, root) for split in ("train", "test"))
-    indices = torch.arange(min(images, len(held_out))).split(500)
-    test = [held_out.batch(batch).to(device) for batch in indices]
+    test = _first_batches(held_out, images, device)
     samples = list(generate(model, Protocol(samples=images)))
     looked_at = {
         "sample": samples,
