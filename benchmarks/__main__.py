@@ -17,12 +17,19 @@ Repeats = Annotated[int, typer.Option(help="times that every contender has its t
 
 
 def _run(
-    name: str, groups: dict[str, list[Contender]], repeats: int, threads: int, device: str
+    name: str,
+    groups: dict[str, list[Contender]],
+    repeats: int,
+    threads: int,
+    device: str,
+    workers: bool = False,
 ) -> None:
-    """Measure each group of contenders, save all of them together, and show the table."""
-    # Other work on the same cores changes the seconds of the processor least. They say nothing of a
-    # GPU, of several threads or of the workers that load data.
-    alone = device == "cpu" and threads == 1 and name != "loading"
+    """Measure each group of contenders, save all of them together, and show the table.
+
+    Other work on the same cores changes the seconds of the processor least, so they are compared
+    where they tell all: not of a GPU, of several threads or of ``workers``, processes of their own.
+    """
+    alone = device == "cpu" and threads == 1 and not workers
     clock = "cpu_seconds" if alone else "seconds"
     content = {"repeats": repeats, "clock": clock, "groups": {}}
     for group, contenders in groups.items():
@@ -63,7 +70,8 @@ def loading_(
     threads: Threads = 1, device: Device = "cpu", repeats: Repeats = 5, data: str = "mnist"
 ) -> None:
     """An epoch of batches, against torchvision with DataLoader."""
-    _run("loading", {data: loading.contenders(data)}, repeats, threads, device)
+    groups = {data: loading.contenders(data)}
+    _run("loading", groups, repeats, threads, device, workers=True)
 
 
 @app.command("scoring")

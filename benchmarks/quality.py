@@ -1,9 +1,9 @@
 """Time to quality: how many seconds of training until the samples are this good? `python -m
 benchmarks.quality`.
 
-Our GLF, as in the paper and polished, our two-stage VAE, and two ways of pythae train on MNIST or
-Fashion-MNIST with the same encoder and decoder,
-the same first weights (the VAE's encoder is one output wider), rate and batch size. After some
+Our GLF, as in the paper and with its noise drawn from a mixture, our two-stage VAE, and two ways of
+pythae train on MNIST or Fashion-MNIST with the same encoder and decoder, the same first weights
+(the VAE's encoder is one output wider), rate and batch size. After some
 epochs the watch stops, a sampler is fitted if there is one, 10,000 images are drawn and kept as
 bytes, and one scorer gives all of them the Fréchet classifier distance (FCD) to the test images,
 and, where SqueezeNet's ImageNet weights are in torch's cache, the distance by its features (FSD).
@@ -27,7 +27,7 @@ import torch
 import typer
 from torch import Tensor
 
-from benchmarks.quality_points import DONE, Protocol
+from benchmarks.quality_points import CONTENDERS, DONE, Protocol
 from benchmarks.quality_table import answers, figure, table
 from glf_minimal.data import ImageDataset, load_dataset
 from glf_minimal.errors import MetricError
@@ -41,14 +41,6 @@ from glf_minimal.training.folder import SNAPSHOT_EPOCHS
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
-# Name -> module that makes its points.
-CONTENDERS = {
-    "glf": "quality_ours",
-    "glf-polished": "quality_ours",
-    "two-stage-vae": "quality_ours",
-    "pythae-ae-maf": "quality_pythae",
-    "pythae-rae-l2-gmm": "quality_pythae",
-}
 # pythae's environment. Whatever the arithmetic rests on is of the version that runs here, so that
 # it is no part of the difference.
 PINS = ("pythae==0.1.2", "pydantic==2.14.3", "cloudpickle==3.1.2", "imageio==2.38.1")
@@ -80,7 +72,7 @@ def make(name: str, folder: Path, protocol: Protocol, python: str | Path) -> Non
     if (folder / DONE).exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    module = f"benchmarks.{CONTENDERS[name]}"
+    module = f"benchmarks.{CONTENDERS[name].module}"
     command = [python, "-m", module, name, folder.absolute(), json.dumps(asdict(protocol))]
     threads = {
         f"{library}_NUM_THREADS": str(protocol.threads) for library in ("OMP", "MKL", "OPENBLAS")
@@ -197,7 +189,8 @@ def run(names: list[str], protocol: Protocol, work: Path, environment: Path, out
         results["real"] = scorer(train[chosen]) | {"images": "training images, as many as samples"}
     for name in missing:
         typer.echo(name)
-        python = python_of(environment) if CONTENDERS[name] == "quality_pythae" else sys.executable
+        foreign = CONTENDERS[name].module == "quality_pythae"
+        python = python_of(environment) if foreign else sys.executable
         folder = work / protocol.digest / name
         make(name, folder, protocol, python)
         results["contenders"][name] = read_json(folder / DONE) | {

@@ -18,29 +18,29 @@ from glf_minimal.data import ImageDataset
 from glf_minimal.evaluation import Protocol as DrawingProtocol
 from glf_minimal.evaluation import generate
 from glf_minimal.files import load_weights, read_csv, read_tensors
-from glf_minimal.models import LatentModel, PolishedGLF
+from glf_minimal.models import LatentModel
 from glf_minimal.recipes.build import build_model
 from glf_minimal.recipes.catalogue import get_recipe
+from glf_minimal.training.batches import fit_latents
 from glf_minimal.training.folder import HISTORY, SNAPSHOTS
 from glf_minimal.training.loop import fit
 from glf_minimal.training.settings import TrainConfig
-
-POLISH_EPOCHS = 1  # more give next to nothing where the noise comes from a mixture
 
 
 def make_points(system: str, folder: Path, protocol: Protocol) -> None:
     """Train, then take one snapshot after the other and draw from it. What was made before is not
     made again.
 
-    Where a model has a second stage, this is its sampler: it is trained for each snapshot anew. The
+    A second stage, or a mixture, is a model's sampler: it is fitted to each snapshot anew. The
     second VAE gets as many epochs as the snapshot has seen, which are the equal shares of its
-    recipe; a polished flow gets ``POLISH_EPOCHS``.
+    recipe.
     """
     data = protocol.data()
     recipe = get_recipe(protocol.recipe.replace("glf", system, 1))
     model = build_model(recipe.settings(), data.image_shape, protocol.seed)
     first, *second = model.stages
     model.stages = (first,)
+    mixture, model.fits_latents = model.fits_latents, False
     spent = train_within_budget(model, data, protocol, folder / "run")
     sampler = Stopwatch()
     for epoch in protocol.epochs:
@@ -61,7 +61,10 @@ def make_points(system: str, folder: Path, protocol: Protocol) -> None:
         if second:
             snapshot.stages = tuple(second)
             with sampler:
-                fit(snapshot, data, sampler_config(snapshot, protocol, epoch))
+                fit(snapshot, data, train_config(protocol, epoch))
+        if mixture:
+            with sampler:
+                fit_latents(snapshot, data)
         with draw, torch.no_grad():
             images = torch.cat(list(generate(snapshot, drawing(protocol))))
         write_point(folder, epoch, train, sampler, draw, images, sampling_parameters(snapshot))
@@ -81,13 +84,6 @@ def train_config(protocol: Protocol, epochs: int, **settings) -> TrainConfig:
         progress=False,
         **settings,
     )
-
-
-def sampler_config(model: LatentModel, protocol: Protocol, epoch: int) -> TrainConfig:
-    """How the second stage of a snapshot trains."""
-    if isinstance(model, PolishedGLF):
-        return train_config(protocol, POLISH_EPOCHS, schedule="cosine")
-    return train_config(protocol, epoch)
 
 
 def sampling_parameters(model: LatentModel) -> int:
@@ -141,7 +137,7 @@ def train_within_budget(
 
 OURS = {
     "glf": lambda folder, protocol: make_points("glf", folder, protocol),
-    "glf-polished": lambda folder, protocol: make_points("glf-polished", folder, protocol),
+    "glf-mixture": lambda folder, protocol: make_points("glf-mixture", folder, protocol),
     "two-stage-vae": lambda folder, protocol: make_points("two-stage-vae", folder, protocol),
 }
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +25,22 @@ from glf_minimal.provenance import git_commit, versions
 from glf_minimal.recipes.catalogue import get_recipe
 
 DONE = "done.json"
+
+
+class Contender(NamedTuple):
+    """How tables call a contender, and the module of this package that makes its points."""
+
+    title: str
+    module: str
+
+
+CONTENDERS = {
+    "glf": Contender("GLF", "quality_ours"),
+    "glf-mixture": Contender("GLF, noise from a mixture", "quality_ours"),
+    "two-stage-vae": Contender("two-stage VAE", "quality_ours"),
+    "pythae-ae-maf": Contender("pythae: AE, then MAF", "quality_pythae"),
+    "pythae-rae-l2-gmm": Contender("pythae: RAE-L2, then mixture", "quality_pythae"),
+}
 
 
 class BudgetSpent(Exception):  # noqa: N818 (the end of a contender, no error)

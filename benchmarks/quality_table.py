@@ -4,17 +4,10 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 
 from benchmarks.compare import made_with
+from benchmarks.quality_points import CONTENDERS
 from glf_minimal.plotting import use_style
 
 THRESHOLDS = (10.0, 5.0, 3.0, 2.0, 1.5)
-# Name -> title.
-TITLES = {
-    "glf": "GLF",
-    "glf-polished": "GLF, polished",
-    "two-stage-vae": "two-stage VAE",
-    "pythae-ae-maf": "pythae: AE, then MAF",
-    "pythae-rae-l2-gmm": "pythae: RAE-L2, then mixture",
-}
 
 
 def first_reaching(points: list[dict], threshold: float) -> dict | None:
@@ -71,7 +64,7 @@ def _row(name: str, seeds: list[list[dict]]) -> list[str]:
     last = [points[-1] for points in seeds]
     epoch = median(point["train_cpu_seconds"] / point["epoch"] for point in last)
     return [
-        TITLES[name],
+        CONTENDERS[name].title,
         *(_reached(seeds, threshold) for threshold in THRESHOLDS),
         _best(seeds, "fcd", 2),
         _best(seeds, "fsd", 0),
@@ -95,7 +88,7 @@ def table(*results: dict) -> str:
         "numbers behind a sample",
     ]
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
-    for name in TITLES:
+    for name in CONTENDERS:
         seeds = [
             result["contenders"][name]["points"]
             for result in results
@@ -125,7 +118,7 @@ def figure(results: dict, path: str | Path) -> None:
     for name, contender in results["contenders"].items():
         points = sorted(contender["points"], key=lambda point: point["cpu_seconds"])
         seconds, distances = ([point[key] for point in points] for key in ("cpu_seconds", "fcd"))
-        axis.plot(seconds, distances, marker="o", markersize=4, label=TITLES[name])
+        axis.plot(seconds, distances, marker="o", markersize=4, label=CONTENDERS[name].title)
     if "real" in results:
         axis.axhline(results["real"]["fcd"], color="0.5", linewidth=1, linestyle=":")
         axis.annotate(

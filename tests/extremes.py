@@ -20,7 +20,7 @@ from glf_minimal.recipes.catalogue import get_recipe
 SHAPE = (1, 4, 4)
 FLOW_FAMILIES = (
     "glf",
-    "glf-polished",
+    "glf-mixture",
     "regularized-glf",
     "flowae",
     "vae-flow-prior",

@@ -96,7 +96,7 @@ def test_the_scorer_tells_real_images_from_others(data_root):
 
 def test_our_points_are_made_once(digits_5k, tmp_path):
     protocol = Protocol(epochs=(1, 2), samples=8)
-    for system in ("glf", "glf-polished", "two-stage-vae"):
+    for system in ("glf", "glf-mixture", "two-stage-vae"):
         folder = tmp_path / system
         quality_ours.make_points(system, folder, protocol)
         first, second = (quality_points.point_path(folder, epoch) for epoch in (1, 2))
@@ -160,6 +160,7 @@ def test_contenders_that_have_results_are_not_run_again(digits_5k, tmp_path, mon
 
 
 def test_a_contender_that_fails_shows_its_log(tmp_path, monkeypatch):
-    monkeypatch.setitem(quality.CONTENDERS, "glf", "no_such_module")
+    broken = quality_points.Contender("GLF", "no_such_module")
+    monkeypatch.setitem(quality.CONTENDERS, "glf", broken)
     with pytest.raises(SystemExit, match=r"(?s)glf failed.*No module named"):
         quality.make("glf", tmp_path / "glf", Protocol(), quality.sys.executable)
