@@ -7,8 +7,11 @@ from PIL import Image
 from glf_minimal.errors import RecipeError, RunError
 from glf_minimal.files import read_json, read_tensors
 from glf_minimal.models import LearnedMixture, SplineCoupling
+from glf_minimal.recipes.build import build_model
 from glf_minimal.recipes.catalogue import get_recipe
-from glf_minimal.recipes.run import load_data, load_run, train_recipe
+from glf_minimal.recipes.lend import borrow
+from glf_minimal.recipes.run import load_data, load_run, read_run, train_recipe
+from glf_minimal.training.batches import fit_latents
 
 QUICK = {
     "data.name": "digits",
@@ -71,6 +74,24 @@ def test_a_mixture_is_fitted_to_the_lenders_latents(lender, data_root, tmp_path)
     with torch.no_grad():
         z = model.encode(data.batch(slice(None)))
     torch.testing.assert_close(model.prior.means[0], z.mean(0), rtol=1e-3, atol=1e-3)
+
+
+def test_a_flow_is_lent_with_the_auto_encoder_that_it_was_trained_beside(lender, data_root):
+    """The mixture is fitted to the noise that the lender's own flow makes of the latents."""
+    owner = read_run(lender)
+    settings = quick("glf-slides-mnist").settings()
+    own = {"kind": "glf-polished", "polish": 0.0, "noise_components": 1}
+    settings["model"] = {"flow_adam": settings["model"]["flow_adam"]} | own
+    data = load_data(owner.config["data"], "train", data_root)
+    model = build_model(settings, data.image_shape, seed=1)
+    borrow(model, owner, data)
+    assert model.stages == ()
+    for name, value in owner.model.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+    fit_latents(model, data)
+    with torch.no_grad():
+        noise, _ = owner.model.flow(owner.model.encode(data.batch(slice(None))))
+    torch.testing.assert_close(model.noise.means[0], noise.mean(0), rtol=1e-3, atol=1e-3)
 
 
 def test_what_cannot_be_lent_is_named(lender, data_root, tmp_path):

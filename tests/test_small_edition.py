@@ -164,13 +164,14 @@ def test_the_table_of_densities_counts_their_parameters(records):
     """Of a flow the weights; of each Gaussian its weight, its mean and its covariance, and the
     weights sum to 1.
     """
-    for row in ("glf", "flow", "mixture-noise", "mixture-1", "mixture-10"):
+    for row in ("glf", "glf-mixture", "flow", "mixture-noise", "mixture-1", "mixture-10"):
         results = records("densities", row, fcd=1.0, nll=2.0)
     table = densities(results, "mnist")
     column = table.header.index("parameters")
     counted = [line[column] for line in table.rows if line[1] == "1.00"]
-    # The mixture in the noise has 10 logits, means and scales, the latter of 20 numbers each.
-    assert counted == ["92,320", "92,320", "92,730", "230", "2,309"]
+    # The learned mixture in the noise has 10 logits, means and scales, the latter of 20 numbers
+    # each; the fitted one has 20 Gaussians of 231 numbers.
+    assert counted == ["92,320", "96,939", "92,320", "92,730", "230", "2,309"]
     assert {len(line) for line in table.rows} == {len(table.header)}
 
 

@@ -28,8 +28,10 @@ AUTO_ENCODER = ("encoder", "decoder")
 def borrow(model: LatentModel, owner: "FinishedRun", data: ImageDataset) -> dict:
     """Give a model the frozen auto-encoder of a finished run; leave it the stages that use it.
 
+    A flow that the model trains in the same stage as its auto-encoder comes from the run, too.
+
     Args:
-        model: gets the weights of the encoder and the decoder of ``owner``.
+        model: gets the weights of ``owner``.
         owner: the run.
         data: what ``model`` is trained on; the run must have had the same.
 
@@ -46,7 +48,13 @@ def borrow(model: LatentModel, owner: "FinishedRun", data: ImageDataset) -> dict
             f"{owner.folder} was trained on other images than this training has; lend the "
             "auto-encoder of a run on the same data, held-out images included"
         )
-    for name in AUTO_ENCODER:
+    of_auto_encoder = [
+        stage
+        for stage in model.stages
+        if any(name in update.parts for update in stage.updates for name in AUTO_ENCODER)
+    ]
+    trained_there = [name for stage in of_auto_encoder for u in stage.updates for name in u.parts]
+    for name in dict.fromkeys((*AUTO_ENCODER, *trained_there)):
         part = getattr(model, name)
         try:
             part.load_state_dict(getattr(owner.model, name).state_dict())
@@ -54,11 +62,7 @@ def borrow(model: LatentModel, owner: "FinishedRun", data: ImageDataset) -> dict
             reason = " ".join(str(error).split())[:160]
             raise RecipeError(f"{name}: that of {owner.folder} does not fit ({reason})") from error
         part.requires_grad_(False)
-    model.stages = tuple(
-        stage
-        for stage in model.stages
-        if not any(name in update.parts for update in stage.updates for name in AUTO_ENCODER)
-    )
+    model.stages = tuple(stage for stage in model.stages if stage not in of_auto_encoder)
     if not model.stages and not model.fits_latents:
         kind = type(model).__name__
         raise RecipeError(f"{kind} has nothing to train on the auto-encoder of another run")

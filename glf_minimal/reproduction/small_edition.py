@@ -169,6 +169,7 @@ def _densities(data: str) -> tuple[Row, ...]:
     ]
     return (
         _row("glf", "GLF's own flow", data),
+        _row("glf-mixture", "GLF's own flow, noise a fitted mixture of 20", data, lender="glf"),
         _row("flowae", "a fresh flow", data, name="flow", lender="glf"),
         _row(
             "flowae",

@@ -166,7 +166,8 @@ def densities(results: str | Path, data: str) -> Table:
         "All rows share the auto-encoder of the first one, and so the distance of its "
         "reconstructions. NLL is that of the latents of test images, in nats: here it compares, as "
         "the latents are the same. Parameters and seconds are those of the density alone, but "
-        "the seconds of the first row include the auto-encoder.",
+        "the seconds of the first row include the auto-encoder, and those of the mixture in its "
+        "noise are the mixture's.",
     ]
     command = f"glf reproduce {DENSITIES.name} --dataset {data}"
     header = ["density", *(title for title, _ in columns)]
@@ -176,10 +177,14 @@ def densities(results: str | Path, data: str) -> Table:
 def density_parameters(settings: dict[str, dict]) -> int:
     """How many parameters the density on the latents has, by the settings of its training."""
     model, dim = settings["model"], settings["networks"]["latent_dim"]
-    if "components" in model:  # of each Gaussian weight, mean and covariance; the weights sum to 1
-        return model["components"] * (1 + dim + dim * (dim + 1) // 2) - 1
-    with torch.random.fork_rng([]):  # the flow's weights are drawn, and are not wanted
-        return sum(parameter.numel() for parameter in build_flow(settings).parameters())
+    count = 0
+    if components := model.get("components") or model.get("noise_components"):
+        # Of each Gaussian weight, mean and covariance; the weights sum to 1.
+        count += components * (1 + dim + dim * (dim + 1) // 2) - 1
+    if settings.get("flow"):
+        with torch.random.fork_rng([]):  # the flow's weights are drawn, and are not wanted
+            count += sum(parameter.numel() for parameter in build_flow(settings).parameters())
+    return count
 
 
 SMALL_TABLES: dict[str, Callable[[str | Path], Table]] = {
