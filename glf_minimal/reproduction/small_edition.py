@@ -169,7 +169,6 @@ def _densities(data: str) -> tuple[Row, ...]:
     ]
     return (
         _row("glf", "GLF's own flow", data),
-        _row("glf-mixture", "GLF's own flow, noise a fitted mixture of 20", data, lender="glf"),
         _row("flowae", "a fresh flow", data, name="flow", lender="glf"),
         _row(
             "flowae",
@@ -193,6 +192,7 @@ def _densities(data: str) -> tuple[Row, ...]:
             name="mixture-noise",
             lender="glf",
         ),
+        _row("glf-mixture", "GLF's own flow, noise a fitted mixture of 20", data, lender="glf"),
         *mixtures,
     )
 
