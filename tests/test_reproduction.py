@@ -19,7 +19,7 @@ from glf_minimal.files import read_csv, read_json, read_tensors, write_json
 from glf_minimal.recipes.catalogue import get_recipe
 from glf_minimal.recipes.judge import evaluate_classifier
 from glf_minimal.recipes.run import train_recipe
-from glf_minimal.reproduction import EXPERIMENTS, is_recorded, make_cells, reproduce, workers
+from glf_minimal.reproduction import is_recorded, make_cells, reproduce
 from glf_minimal.reproduction.cells import Experiment, Row
 from glf_minimal.reproduction.measuring import GROUPS_OF_METRICS
 from glf_minimal.training import loop as training
@@ -342,54 +342,6 @@ def test_learning_curves(fill, classifier_run, data_root, tmp_path, monkeypatch)
     assert seconds[-1] == record["training"]["seconds"]
 
 
-def test_the_command_line(glf, tmp_path, monkeypatch):
-    monkeypatch.setitem(EXPERIMENTS, "trial", TRIAL)
-    code, out, _ = glf("reproduce")
-    assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == list(EXPERIMENTS)
-    code, out, _ = glf(
-        "reproduce", "trial", "--dry-run", "--seeds", 1, "--rows", "glf", "--results", tmp_path
-    )
-    assert code == 0
-    assert out.splitlines() == ["missing: trial digits glf seed 0", "0 of 1 cells are recorded"]
-    monkeypatch.chdir(tmp_path)
-    Path("runs").mkdir()
-    Path("runs/glf-digits-epochs-1").write_text("in the way", encoding="utf-8")
-    damaged = make_cells(TRIAL, rows=["glf"], seeds=1)[0].record(Path("data/results"))
-    damaged.parent.mkdir(parents=True)
-    damaged.write_text("{")
-    code, out, _ = glf("reproduce", "trial", "--seeds", 1, "--rows", "glf", "--device", "cpu")
-    assert code == 1
-    assert "[1/1] trial digits glf seed 0: failed:" in out  # and any others would have their turn
-    damaged.unlink()
-    code, out, err = glf(
-        "reproduce",
-        "trial",
-        "--set",
-        "train.epochs=1",
-        "--seeds",
-        1,
-        "--rows",
-        "glf",
-        "--device",
-        "cpu",
-    )
-    assert code == 1
-    assert "1 of 1 cells failed" in err
-
-
-def test_inceptions_weights_from_a_file(glf, tmp_path, monkeypatch):
-    """Asks for FID, so that what is recorded without it counts as missing; and reads no other
-    weights.
-    """
-    monkeypatch.setitem(EXPERIMENTS, "trial", TRIAL)
-    monkeypatch.chdir(tmp_path)
-    code, _, err = glf("reproduce", "trial", "--rows", "glf", "--inception", "none.pth")
-    assert code == 1
-    assert "none.pth" in err
-    assert not Path("runs").exists()
-
-
 def test_a_divergence_is_a_result(fill):
     """Recorded with the step, the term and the settings; not tried again."""
     (cell,) = make_cells(
@@ -446,20 +398,3 @@ def test_an_auto_encoder_that_another_trains_is_waited_for(fill):
     assert (
         read_json(chosen[0].record(Path("data/results")))["lender"]["recipe"] == "glf-slides-mnist"
     )
-
-
-@pytest.mark.parametrize("given", [["--workers", "2"], ["--workers=2"]])
-def test_the_command_line_checks_what_workers_have_done(glf, given, tmp_path, monkeypatch):
-    monkeypatch.setitem(EXPERIMENTS, "trial", TRIAL)
-    monkeypatch.chdir(tmp_path)
-    started = []
-    monkeypatch.setattr(workers, "run_workers", lambda c, n, _: started.append((c, n)) or n * [0])
-    code, out, err = glf("reproduce", "trial", "--rows", "glf", "--seeds", 1, *given)
-    kept = ["reproduce", "trial", "--rows", "glf", "--seeds", "1", "--no-progress"]
-    assert [(command[3:], n) for command, n in started] == [(kept, 2), (kept, 1)]
-    assert code == 1
-    assert out.splitlines() == [
-        "0 of 1 cells are recorded",
-        "missing: trial digits glf seed 0",
-    ]
-    assert "1 of 1 cells have no record" in err
