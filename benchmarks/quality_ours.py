@@ -42,6 +42,7 @@ def make_points(system: str, folder: Path, protocol: Protocol) -> None:
     model.stages = (first,)
     mixture, model.fits_latents = model.fits_latents, False
     spent = train_within_budget(model, data, protocol, folder / "run")
+    model.fits_latents = mixture
     sampler = Stopwatch()
     for epoch in protocol.epochs:
         path = folder / "run" / SNAPSHOTS / f"epoch-{epoch:04d}.safetensors"

@@ -12,6 +12,7 @@ from benchmarks import quality, quality_ours, quality_points, quality_table
 from benchmarks.quality_points import BudgetSpent, Protocol, Stopwatch, write_point
 from glf_minimal import ImageDataset, load_dataset
 from glf_minimal.files import write_json
+from glf_minimal.models import GaussianMixture
 
 
 def points(*pairs):
@@ -110,6 +111,16 @@ def test_our_points_are_made_once(digits_5k, tmp_path):
         point = json.loads(second.read_text())
         assert point["train_cpu_seconds"] > json.loads(first.read_text())["train_cpu_seconds"] > 0
         assert (point["sampler_cpu_seconds"] > 0) == (system != "glf")
+
+
+def test_the_mixture_is_fitted_for_each_point_and_not_beside_the_training(
+    digits_5k, tmp_path, monkeypatch
+):
+    fitted = []
+    fit = GaussianMixture.fit
+    monkeypatch.setattr(GaussianMixture, "fit", lambda own, z: fitted.append(z) or fit(own, z))
+    quality_ours.make_points("glf-mixture", tmp_path, Protocol(epochs=(1, 2), samples=8))
+    assert len(fitted) == 2
 
 
 def test_a_spent_budget_stops_a_contender(digits_5k, tmp_path):
