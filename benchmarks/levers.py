@@ -104,8 +104,17 @@ def on_mixture(flow: Flow, noise: Tensor, components: int) -> tuple[Flow, float]
     return FlowOnNoise(list(flow.layers), mixture), watch.cpu_seconds
 
 
-def run(protocol: Protocol, epochs: int, scorer: Scorer, test: ImageDataset) -> dict:
-    """Train for ``epochs`` and measure every lever: the content of the results."""
+def run(
+    protocol: Protocol,
+    epochs: int,
+    scorer: Scorer,
+    test: ImageDataset,
+    polish: tuple[int, ...] = POLISH,
+) -> dict:
+    """Train for ``epochs`` and measure every lever: the content of the results.
+
+    ``polish`` are the epochs in which GLF's flow trains on alone.
+    """
     data = protocol.data()
     model = side_by_side(protocol, data.image_shape)
     costs = {name: seconds_per_epoch(model, name, protocol, len(data)) for name in VARIANTS}
@@ -116,7 +125,7 @@ def run(protocol: Protocol, epochs: int, scorer: Scorer, test: ImageDataset) -> 
         measured.add(title, getattr(model, name), epoch=costs[name])
     latents = for_all_images(model, model.encode, data)
     flows = {"": (model.flow.eval(), 0.0)}
-    for count in POLISH:
+    for count in polish:
         title = f"polished for {count} epoch{'s' * (count > 1)}"
         flows[title] = polished(model, data, protocol, count)
     for title, (flow, seconds) in flows.items():
@@ -134,6 +143,7 @@ def run(protocol: Protocol, epochs: int, scorer: Scorer, test: ImageDataset) -> 
     measured.add("no flow: mixture of 50 on the latents", prior, after=watch.cpu_seconds)
     return {
         "epochs": epochs,
+        "images": len(data),
         "recipe": protocol.recipe,
         "seed": protocol.seed,
         "samples": protocol.samples,
@@ -161,8 +171,9 @@ def table(results: dict) -> str:
     floors = " and ".join(
         f"{name.upper()} {results['floor'][name]:.{n}f}" for name, n in judges.items()
     )
+    images = f" of {results['images']:,} images" if "images" in results else ""
     below = (
-        f"{results['epochs']} epochs, seed {results['seed']}. The floor, reconstructions of test "
+        f"{results['epochs']} epochs{images}, seed {results['seed']}. The floor, reconstructions of test "
         f"images, is at {floors}. ± is the standard error over draws of the samples. "
         f"{made_with(results)}"
     )
@@ -174,16 +185,27 @@ def main(
     epochs: Annotated[int, typer.Option(help="Of the auto-encoder and all flows.")] = 5,
     samples: Annotated[int, typer.Option(help="Images drawn for each lever.")] = 10_000,
     limit: Annotated[int | None, typer.Option(help="Fewer training images.")] = None,
+    polish: Annotated[
+        str, typer.Option(help="Epochs in which the flow trains on alone.")
+    ] = ",".join(map(str, POLISH)),
     seed: Annotated[int, typer.Option(help="Of weights, batches and samples.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="The results.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The results.", show_default="benchmarks/results/levers-DATA[-LIMIT].json"
+        ),
+    ] = None,
 ) -> None:
     """What makes a flow better on the same latents?"""
     if data not in ("mnist", "fashion-mnist"):
         raise typer.BadParameter(f"data is mnist or fashion-mnist; got {data}")
     torch.set_num_threads(1)
     protocol = Protocol(recipe=f"glf-small-{data}", samples=samples, limit=limit, seed=seed)
-    results = run(protocol, epochs, Scorer(data, squeezenet()), load_dataset(data, "test"))
-    write_json(out or RESULTS / f"levers-{data}.json", results)
+    judges, test = Scorer(data, squeezenet()), load_dataset(data, "test")
+    lengths = tuple(int(count) for count in polish.split(","))
+    results = run(protocol, epochs, judges, test, lengths)
+    name = f"levers-{data}" + (f"-{limit}" if limit else "")
+    write_json(out or RESULTS / f"{name}.json", results)
     typer.echo(table(results))
 
 

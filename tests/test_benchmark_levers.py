@@ -53,12 +53,11 @@ def test_standardizing_layer_inverts_and_knows_its_determinant():
 
 
 def test_every_lever_has_its_row_above_the_same_floor(protocol, data_root, monkeypatch):
-    monkeypatch.setattr(levers, "POLISH", (1,))
     monkeypatch.setattr(levers, "COMPONENTS", (2,))
     monkeypatch.setattr(levers, "TIMED_UPDATES", 1)
     test = load_dataset("mnist-5k", "test", data_root)
     scorer = levers.Scorer("mnist-5k", test=test)
-    results = levers.run(protocol, 1, scorer, test)
+    results = levers.run(protocol, 1, scorer, test, polish=(1,))
     titles = [row["lever"] for row in results["levers"]]
     assert titles[: len(VARIANTS)] == list(VARIANTS.values())
     assert titles[len(VARIANTS) :] == [
