@@ -173,8 +173,8 @@ def table(results: dict) -> str:
     )
     images = f" of {results['images']:,} images" if "images" in results else ""
     below = (
-        f"{results['epochs']} epochs{images}, seed {results['seed']}. The floor, reconstructions of test "
-        f"images, is at {floors}. ± is the standard error over draws of the samples. "
+        f"{results['epochs']} epochs{images}, seed {results['seed']}. The floor, reconstructions "
+        f"of test images, is at {floors}. ± is the standard error over draws of the samples. "
         f"{made_with(results)}"
     )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{below}\n"
