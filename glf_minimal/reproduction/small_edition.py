@@ -192,7 +192,7 @@ def _densities(data: str) -> tuple[Row, ...]:
             name="mixture-noise",
             lender="glf",
         ),
-        _row("glf-mixture", "GLF's own flow, noise a fitted mixture of 20", data, lender="glf"),
+        _row("glf-mixture", "GLF's own flow, noise a mixture of 20", data, lender="glf"),
         *mixtures,
     )
 
