@@ -7,7 +7,7 @@ from benchmarks.compare import made_with
 from benchmarks.quality_points import CONTENDERS
 from glf_minimal.plotting import use_style
 
-THRESHOLDS = (10.0, 5.0, 3.0, 2.0, 1.5)
+THRESHOLDS = (5.0, 2.0, 1.5)
 
 
 def first_reaching(points: list[dict], threshold: float) -> dict | None:

@@ -146,6 +146,19 @@ def test_samples_of_the_small_edition_stand_in(records):
     assert "`glf reproduce table-1` makes" in text
 
 
+@pytest.mark.parametrize(("fcds", "label"), [((53, 52, 55), "FCD, from 51"), ((5, 1, 2), "FCD")])
+def test_an_axis_begins_at_0_unless_all_distances_are_large(records, fcds, label):
+    import matplotlib.pyplot as plt
+
+    for row, fcd in zip(("glf", "flow", "mixture-1"), fcds, strict=True):
+        results = records("densities", row, fcd=float(fcd))
+    figure = distances(results, DENSITIES)
+    (axis,) = figure.axes
+    assert axis.get_xlabel() == label
+    assert axis.get_xlim()[0] == (51 if "from" in label else 0)
+    plt.close(figure)
+
+
 def test_a_chart_is_a_small_file():
     import matplotlib.pyplot as plt
 

@@ -1,5 +1,6 @@
 """Distances of samples as charts, with the share of the decoder and with the paper's numbers."""
 
+import math
 import statistics
 from pathlib import Path
 from textwrap import shorten
@@ -69,8 +70,9 @@ def distances(results: str | Path, experiment: Experiment, judge: tuple[str, str
     figure, axes = _panels(1, len(sets), len(names))
     for axis, data in zip(axes[0], sets, strict=True):
         rows = [found[data][name] for name in names]
-        _draw_distances(axis, rows, judge)
-        axis.set(title=NAMES[data], xlabel=judge[1].upper())
+        begin = _draw_distances(axis, rows, judge)
+        label = judge[1].upper() + (f", from {begin}" if begin else "")
+        axis.set(title=NAMES[data], xlabel=label)
     titles = {row.name: row.title for row in planned}
     _name_rows(axes[0, 0], [titles[name] for name in names])
     missing = [NAMES[data] for data in found if data not in sets]
@@ -97,18 +99,29 @@ def _name_rows(axis, titles: list[str]) -> None:
     axis.set_ylim(len(titles) - 0.4, -0.6)
 
 
-def _draw_distances(axis, rows: list[RecordedRow], judge: tuple[str, str]) -> None:
+def _draw_distances(axis, rows: list[RecordedRow], judge: tuple[str, str]) -> int:
+    """Draw a line for each row; gives the distance at which the axis begins.
+
+    This is 0, but where the least distance is more than half of the largest one.
+    """
     means = [row.mean(*judge) for row in rows]
     ours = next((row.mean(*judge) for row in rows if kind(row) == GLF), None)
     limit = FARTHEST * ours if ours else float("inf")
     near = [mean for mean in means if mean is not None and mean <= limit]
-    edge = 1.12 * max(near)
+    floors = [row.mean("reconstruction", judge[1]) for row in rows]
+    least = min(near + [floor for floor in floors if floor is not None])
+    begin = 0
+    if least < max(near) < 2 * least:
+        begin = math.floor(least - 0.15 * (max(near) - least))
+    edge = begin + 1.12 * (max(near) - begin)
     if ours:
         axis.axvline(ours, color=LOOKS[GLF]["color"], linewidth=1, alpha=0.5)
     for height, (row, mean) in enumerate(zip(rows, means, strict=True)):
         if mean is None:
             state = str(Status.DIVERGED) if row and not row.finished else NOT_RUN
-            axis.text(0.02 * edge, height, state, va="center", fontsize=8, color="0.55")
+            axis.text(
+                begin + 0.02 * (edge - begin), height, state, va="center", fontsize=8, color="0.55"
+            )
         elif mean > limit:
             axis.text(
                 edge,
@@ -120,8 +133,9 @@ def _draw_distances(axis, rows: list[RecordedRow], judge: tuple[str, str]) -> No
             )
         else:
             _draw_row(axis, height, row, judge)
-    axis.set_xlim(0, edge)
+    axis.set_xlim(begin, edge)
     axis.xaxis.get_major_locator().set_params(nbins=4)
+    return begin
 
 
 def _draw_row(axis, height: int, row: RecordedRow, judge: tuple[str, str]) -> None:
