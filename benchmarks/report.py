@@ -4,7 +4,7 @@ import json
 from itertools import groupby
 from pathlib import Path
 
-from benchmarks import levers, parallel, quality_table
+from benchmarks import levers, parallel, quality_table, quick_start
 from benchmarks.compare import RESULTS, ROOT, made_with
 
 OUT = ROOT / "book" / "measured"
@@ -60,7 +60,12 @@ def write(results: Path = RESULTS, out: Path = OUT) -> list[Path]:
     """Write ``<name>.md`` for every result; give the paths. The seeds of one comparison make one
     table.
     """
-    own = {"quality": quality_table.table, "levers": levers.table, "parallel": parallel.table}
+    own = {
+        "quality": quality_table.table,
+        "levers": levers.table,
+        "parallel": parallel.table,
+        "quick_start": quick_start.table,
+    }
     paths = []
     found = sorted(results.glob("*.json"), key=lambda path: path.stem)
     for name, seeds in groupby(found, key=lambda path: path.stem.partition("-seed-")[0]):

@@ -1,0 +1,24 @@
+"""The quick start without its polish and with a mixture: four ways for each seed, one table."""
+
+from benchmarks import quick_start
+from glf_minimal import ImageDataset, load_dataset
+from glf_minimal.models import GaussianMixture
+
+
+def test_every_way_is_judged_with_every_seed(data_root, monkeypatch):
+    data = load_dataset("mnist-5k", "train", data_root)
+    data = ImageDataset(data.pixels[:128], name="mnist-5k")
+    fitted = []
+    fit = GaussianMixture.fit
+    monkeypatch.setattr(GaussianMixture, "fit", lambda own, z: fitted.append(z) or fit(own, z))
+    scorer = quick_start.Scorer("mnist-5k", test=load_dataset("mnist-5k", "test", data_root))
+    results = quick_start.run(2, data, scorer, epochs=3, samples=200)
+    assert [len(seeds) for seeds in results["rows"].values()] == [2, 2, 2, 2]
+    assert len(fitted) == 4  # two models of two seeds
+    plain, mixed = list(results["rows"].values())[:2]
+    assert all(a["fcd"] != b["fcd"] for a, b in zip(plain, mixed, strict=True))
+    assert all(a["cpu_seconds"] < b["cpu_seconds"] for a, b in zip(plain, mixed, strict=True))
+    lines = quick_start.table(results).splitlines()
+    assert lines[2].startswith("| GLF | ")
+    assert lines[4].startswith("| GLF, polished (the recipe) | ")
+    assert "2 seeds" in lines[7]
