@@ -162,6 +162,15 @@ def test_recipes_cannot_be_changed_in_place():
         get_recipe("glf-digits").name = "other"
 
 
+def test_settings_that_are_changed_leave_the_recipe_as_it_is():
+    before = get_recipe("glf-digits").settings()
+    changed = get_recipe("glf-digits").settings()
+    for group in changed.values():
+        group["new"] = 1
+    changed["networks"]["hidden"].append(7)
+    assert get_recipe("glf-digits").settings() == before
+
+
 def test_a_limit_shortens_the_training_set_alone(data_root):
     settings = {"name": "digits", "limit": 100}
     train = load_data(settings, "train", data_root)

@@ -1,5 +1,6 @@
 """What a recipe is: one training as plain data, and how its settings are changed."""
 
+import copy
 import dataclasses
 import json
 from dataclasses import dataclass, field
@@ -64,12 +65,13 @@ class Recipe:
         return dataclasses.replace(self, **groups)
 
     def settings(self) -> dict[str, dict]:
-        """All settings, defaults of the training filled in."""
+        """All settings, defaults of the training filled in; a copy, which one may change."""
         defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
-        return {
+        own = {
             "data": DATA_DEFAULTS | self.data,
             "networks": self.networks,
             "flow": self.flow,
             "model": self.model,
             "train": defaults | self.train,
         }
+        return copy.deepcopy(own)
