@@ -199,10 +199,13 @@ def main(
     """What makes a flow better on the same latents?"""
     if data not in ("mnist", "fashion-mnist"):
         raise typer.BadParameter(f"data is mnist or fashion-mnist; got {data}")
+    try:
+        lengths = tuple(int(count) for count in polish.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"expected whole numbers with commas, got {polish!r}") from error
     torch.set_num_threads(1)
     protocol = Protocol(recipe=f"glf-small-{data}", samples=samples, limit=limit, seed=seed)
     judges, test = Scorer(data, squeezenet()), load_dataset(data, "test")
-    lengths = tuple(int(count) for count in polish.split(","))
     results = run(protocol, epochs, judges, test, lengths)
     name = f"levers-{data}" + (f"-{limit}" if limit else "")
     write_json(out or RESULTS / f"{name}.json", results)
