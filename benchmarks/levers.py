@@ -19,7 +19,7 @@ from benchmarks.compare import made_with
 from benchmarks.levers_model import QUEUE, VARIANTS, SideBySide, side_by_side
 from benchmarks.quality import RESULTS, Scorer, squeezenet
 from benchmarks.quality_ours import train_config
-from benchmarks.quality_points import Protocol, Stopwatch
+from benchmarks.quality_points import Protocol, Stopwatch, as_bytes, whole_numbers
 from glf_minimal.data import ImageDataset, load_dataset
 from glf_minimal.files import write_json
 from glf_minimal.flows import Flow
@@ -63,7 +63,7 @@ class Measured:
         self.floor = self._scores(for_all_images(model, model.reconstruct, real))
 
     def _scores(self, images: Tensor) -> dict[str, float]:
-        return self.scorer((images.clamp(0, 1) * 255).round().to(torch.uint8))
+        return self.scorer(as_bytes(images))
 
     @torch.no_grad()
     def add(self, title: str, prior: nn.Module, **seconds: float) -> None:
@@ -199,10 +199,7 @@ def main(
     """What makes a flow better on the same latents?"""
     if data not in ("mnist", "fashion-mnist"):
         raise typer.BadParameter(f"data is mnist or fashion-mnist; got {data}")
-    try:
-        lengths = tuple(int(count) for count in polish.split(","))
-    except ValueError as error:
-        raise typer.BadParameter(f"expected whole numbers with commas, got {polish!r}") from error
+    lengths = whole_numbers(polish)
     torch.set_num_threads(1)
     protocol = Protocol(recipe=f"glf-small-{data}", samples=samples, limit=limit, seed=seed)
     judges, test = Scorer(data, squeezenet()), load_dataset(data, "test")

@@ -27,7 +27,7 @@ import torch
 import typer
 from torch import Tensor
 
-from benchmarks.quality_points import CONTENDERS, DONE, Protocol
+from benchmarks.quality_points import CONTENDERS, DONE, Protocol, whole_numbers
 from benchmarks.quality_table import answers, figure, table
 from glf_minimal.data import ImageDataset, load_dataset
 from glf_minimal.errors import MetricError
@@ -236,10 +236,7 @@ def main(
     names = contender or list(CONTENDERS)
     if data not in ("mnist", "fashion-mnist"):
         raise typer.BadParameter(f"data is mnist or fashion-mnist; got {data}")
-    try:
-        wanted = tuple(int(epoch) for epoch in epochs.split(","))
-    except ValueError as error:
-        raise typer.BadParameter(f"expected whole numbers with commas, got {epochs!r}") from error
+    wanted = whole_numbers(epochs)
     for what, unknown in {
         f"epochs are some of {SNAPSHOT_EPOCHS}": set(wanted) - set(SNAPSHOT_EPOCHS),
         f"contenders are {', '.join(CONTENDERS)}": set(names) - set(CONTENDERS),

@@ -2,11 +2,13 @@
 
 import copy
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from benchmarks.quality_points import (
+    CONTENDERS,
     BudgetSpent,
     Protocol,
     Stopwatch,
@@ -137,9 +139,9 @@ def train_within_budget(
 
 
 OURS = {
-    "glf": lambda folder, protocol: make_points("glf", folder, protocol),
-    "glf-mixture": lambda folder, protocol: make_points("glf-mixture", folder, protocol),
-    "two-stage-vae": lambda folder, protocol: make_points("two-stage-vae", folder, protocol),
+    name: partial(make_points, name)
+    for name, contender in CONTENDERS.items()
+    if contender.module == "quality_ours"
 }
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import typer
 
 from glf_minimal.data import ImageDataset, load_dataset
 from glf_minimal.files import atomic, write_json
@@ -117,6 +118,19 @@ class Stopwatch:
         self.cpu_seconds += time.process_time() - self._began[1]
 
 
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """What an option holds that is a list, such as "1,2,5"."""
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"expected whole numbers with commas, got {text!r}") from error
+
+
+def as_bytes(images: torch.Tensor) -> torch.Tensor:
+    """Images in [0, 1], of any shape, as uint8."""
+    return (images.float().clamp(0, 1) * 255).round().to(torch.uint8)
+
+
 def point_path(folder: Path, epoch: int) -> Path:
     return folder / f"epoch-{epoch:04d}.json"
 
@@ -134,7 +148,7 @@ def write_point(
 
     ``parameters`` are those that a sample depends on, of the decoder and of the sampler.
     """
-    pixels = (images.float().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+    pixels = as_bytes(images).cpu().numpy()
     path = point_path(folder, epoch)
     with atomic(path.with_suffix(".npz")) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, images=pixels)

@@ -13,7 +13,7 @@ import typer
 
 from benchmarks.compare import RESULTS, made_with
 from benchmarks.quality import Scorer
-from benchmarks.quality_points import Stopwatch
+from benchmarks.quality_points import Stopwatch, as_bytes
 from glf_minimal.data import ImageDataset, load_dataset
 from glf_minimal.evaluation import Protocol, generate
 from glf_minimal.files import write_json
@@ -22,7 +22,7 @@ from glf_minimal.provenance import made_on
 from glf_minimal.recipes.build import build_model
 from glf_minimal.recipes.catalogue import get_recipe
 from glf_minimal.training.batches import fit_latents
-from glf_minimal.training.loop import fit
+from glf_minimal.training.loop import fit, stage_lengths
 from glf_minimal.training.settings import TrainConfig
 
 COMPONENTS = 20
@@ -33,11 +33,10 @@ TITLES = {False: "GLF", True: "GLF, polished (the recipe)"}  # without and with 
 def trained(data: ImageDataset, seed: int, polish: bool, epochs: int) -> LatentModel:
     """The recipe's model after ``epochs``, those of a polish included, or without the polish."""
     settings = get_recipe("quickstart").settings()
-    share = settings["model"]["polish"]
-    if not polish:
-        settings["model"]["polish"] = 0.0
-        epochs = round((1 - share) * epochs)
     model = build_model(settings, data.image_shape, seed)
+    if not polish:
+        epochs, _ = stage_lengths(model.stages, epochs)
+        model.stages = model.stages[:1]
     own = settings["train"] | {"epochs": epochs, "seed": seed, "device": "cpu", "progress": False}
     fit(model, data, TrainConfig(**own))
     return model
@@ -52,7 +51,7 @@ def run(
     @torch.no_grad()
     def add(title: str, model: LatentModel, seed: int, watch: Stopwatch) -> None:
         images = torch.cat(list(generate(model, Protocol(samples=samples, seed=seed))))
-        scores = scorer((images.clamp(0, 1) * 255).round().to(torch.uint8))
+        scores = scorer(as_bytes(images))
         rows.setdefault(title, []).append({"cpu_seconds": watch.cpu_seconds} | scores)
         typer.echo(f"{title}, seed {seed}: FCD {scores['fcd']:.2f}, {watch.cpu_seconds:.0f} s")
 
