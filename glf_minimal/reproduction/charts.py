@@ -113,7 +113,12 @@ def _draw_distances(axis, rows: list[RecordedRow], judge: tuple[str, str]) -> in
     begin = 0
     if least < max(near) < 2 * least:
         begin = math.floor(least - 0.15 * (max(near) - least))
-    edge = begin + 1.12 * (max(near) - begin)
+    ends = [
+        mean + (_spread(row.values(*judge)) or 0)
+        for row, mean in zip(rows, means, strict=True)
+        if mean in near
+    ]
+    edge = begin + 1.12 * (max(ends) - begin)
     if ours:
         axis.axvline(ours, color=LOOKS[GLF]["color"], linewidth=1, alpha=0.5)
     for height, (row, mean) in enumerate(zip(rows, means, strict=True)):
@@ -138,6 +143,11 @@ def _draw_distances(axis, rows: list[RecordedRow], judge: tuple[str, str]) -> in
     return begin
 
 
+def _spread(values: list[float]) -> float | None:
+    """The standard deviation over seeds; None with one seed."""
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
 def _draw_row(axis, height: int, row: RecordedRow, judge: tuple[str, str]) -> None:
     group, name = judge
     values, mean = row.values(group, name), row.mean(group, name)
@@ -151,7 +161,7 @@ def _draw_row(axis, height: int, row: RecordedRow, judge: tuple[str, str]) -> No
     axis.errorbar(
         mean,
         height,
-        xerr=statistics.stdev(values) if len(values) > 1 else None,
+        xerr=_spread(values),
         markersize=6,
         markerfacecolor="white" if hollow else None,
         capsize=2,
@@ -236,7 +246,7 @@ def _draw_counterpart(axis, height: int, row: RecordedRow, colour: str) -> None:
     axis.errorbar(
         row.fcd,
         height,
-        xerr=statistics.stdev(values) if len(values) > 1 else None,
+        xerr=_spread(values),
         fmt="o",
         color=colour,
         markerfacecolor="white" if untuned else None,
