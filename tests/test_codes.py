@@ -7,7 +7,7 @@ from torch import nn
 from glf_minimal import GLF, TrainConfig, conv_decoder, conv_encoder, fit, two_sided_flow
 from glf_minimal.data import ImageDataset
 from glf_minimal.files import read_csv
-from glf_minimal.models import VAE, Adam, FlowAE, PolishedGLF, Stage, Update
+from glf_minimal.models import VAE, Adam, FlowAE, MixtureGLF, Stage, Update
 from glf_minimal.training import batches
 from glf_minimal.training.folder import HISTORY
 
@@ -63,33 +63,11 @@ def test_a_function_of_all_images_is_given_some_at_a_time(images, monkeypatch):
     torch.testing.assert_close(latents, expected, rtol=0, atol=1e-12)
 
 
-def test_a_polished_glf_is_a_glf_and_then_a_flow_on_its_latents(images):
-    """The first epochs are those of a training without; afterwards only the flow moves, and its
-    likelihood of the final latents rises.
-    """
-    plain, polished = make(), make(PolishedGLF, polish=0.75)
-    before = fit(plain, images, quick(5))
-    history = fit(polished, images, quick(20))
-    assert [row["stage"] for row in history] == 5 * ["joint"] + 15 * ["polish"]
-    assert history[4]["loss"] == before[4]["loss"]
-    for name in ("encoder", "decoder"):
-        for mine, other in zip(
-            getattr(polished, name).parameters(), getattr(plain, name).parameters(), strict=True
-        ):
-            assert torch.equal(mine, other)
-    with torch.no_grad():
-        nll = [
-            -model.flow.log_prob(model.encode(images.batch(slice(None)))).mean()
-            for model in (plain, polished)
-        ]
-    assert nll[1] < nll[0] - 0.1
-
-
-def test_a_stopped_polish_goes_on_exactly(images, tmp_path, monkeypatch):
-    whole = make(PolishedGLF)
+def test_a_stopped_second_stage_goes_on_exactly(images, tmp_path, monkeypatch):
+    whole = make(FlowAE)
     fit(whole, images, quick(8))
-    stopped = make(PolishedGLF)
-    step, left = GLF.flow_losses, [2 + 2 * 3]  # the second epoch of the polish
+    stopped = make(FlowAE)
+    step, left = GLF.flow_losses, [2 + 2 * 3]  # the second epoch of the second stage
 
     def stop(self, z):
         left[0] -= 1
@@ -102,7 +80,7 @@ def test_a_stopped_polish_goes_on_exactly(images, tmp_path, monkeypatch):
         fit(stopped, images, quick(8, checkpoint_seconds=0), tmp_path)
     assert 4 < len(read_csv(tmp_path / HISTORY)) < 8
     monkeypatch.setattr(GLF, "flow_losses", step)
-    resumed = make(PolishedGLF)
+    resumed = make(FlowAE)
     fit(resumed, images, quick(8, checkpoint_seconds=0), tmp_path)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
@@ -155,9 +133,9 @@ def test_a_mixture_takes_the_place_of_the_normal_noise(images):
     """It is fitted to the noise of the training images; the density of a latent follows from it by
     the change of variables.
     """
-    model = make(PolishedGLF, noise_components=2)
+    model = make(MixtureGLF, components=2)
     fit(model, images, quick(4))
-    assert model.encoder.given.count(N) == 1  # for the polish and the mixture
+    assert model.encoder.given.count(N) == 1  # for the mixture
     with torch.no_grad():
         z = model.encode(images.batch(slice(None)))
         eps, log_det = model.flow(z)
@@ -170,4 +148,4 @@ def test_a_mixture_takes_the_place_of_the_normal_noise(images):
         drawn = model.flow(model.sample_latents(20_000, generator=torch.Generator()))[0]
         assert torch.allclose(drawn.mean(0), eps.mean(0), atol=0.05)
         assert torch.allclose(drawn.T.cov(), eps.T.cov(correction=0), atol=0.1)
-    assert model.describe()["noise_components"] == 2
+    assert model.describe()["components"] == 2

@@ -80,7 +80,7 @@ def test_a_flow_is_lent_with_the_auto_encoder_that_it_was_trained_beside(lender,
     """The mixture is fitted to the noise that the lender's own flow makes of the latents."""
     owner = read_run(lender)
     settings = quick("glf-slides-mnist").settings()
-    own = {"kind": "glf-polished", "polish": 0.0, "noise_components": 1}
+    own = {"kind": "glf-mixture", "components": 1}
     settings["model"] = {"flow_adam": settings["model"]["flow_adam"]} | own
     data = load_data(owner.config["data"], "train", data_root)
     model = build_model(settings, data.image_shape, seed=1)

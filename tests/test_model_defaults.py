@@ -21,7 +21,7 @@ from glf_minimal.models import (
     GaussianMixture,
     LatentGenerator,
     LearnedMixture,
-    PolishedGLF,
+    MixtureGLF,
     StandardNormal,
     TwoStageVAE,
     mixture_flow,
@@ -73,12 +73,9 @@ DEFAULTS = {
         },
         {"stop_gradient": True},
     ),
-    PolishedGLF: (
-        {
-            "joint": {"share": 0.5, "0": update("losses", **AUTO_ENCODER, flow=adam())},
-            "polish": {"share": 0.5, "0": update("flow_losses", inputs=CODES, flow=adam())},
-        },
-        {"stop_gradient": True, "noise_components": 0},
+    MixtureGLF: (
+        {"joint": {"share": 1.0, "0": update("losses", **AUTO_ENCODER, flow=adam())}},
+        {"stop_gradient": True, "components": 20},
     ),
     TwoStageVAE: (
         {
@@ -159,8 +156,7 @@ def test_settings_arrive(model):
     description = model(*networks(model), **told).describe()
     assert {name: description[name] for name in told} == told
     if len(model(*networks(model)).stages) == 2:
-        share = {"polish": 0.7} if model is PolishedGLF else {"share": 0.3}
-        stages = model(*networks(model), **share).stages
+        stages = model(*networks(model), share=0.3).stages
         assert [stage.share for stage in stages] == pytest.approx([0.3, 0.7])
 
 
@@ -219,7 +215,7 @@ def test_settings_of_the_flows(own):
     """Each flow, in every stage that trains it, has Adam's defaults or the settings given."""
     told = {} if own == Adam() else {"flow_adam": own}
     auto_encoder = {"encoder": Adam(), "decoder": Adam()}
-    for model in (GLF, FlowAE, PolishedGLF):
+    for model in (GLF, FlowAE, MixtureGLF):
         for stage in model(*networks(model), **told).stages:
             (update,) = stage.updates
             both = {"joint": auto_encoder | {"flow": own}, "auto-encoder": auto_encoder}
@@ -231,22 +227,6 @@ def test_settings_of_the_flows(own):
         assert update.parts == auto_encoder | dict.fromkeys(flows, own)
         assert model.prior is prior
         assert model.posterior_flow is flows.get("posterior_flow")
-
-
-def test_a_polish():
-    """None where it has no epochs; another noise than N(0, I) where that has components."""
-    (stage,) = PolishedGLF(*networks(PolishedGLF), polish=0).stages
-    assert (stage.name, stage.share) == ("joint", 1.0)
-    for components in (0, 1, 2):
-        model = PolishedGLF(*networks(PolishedGLF), noise_components=components)
-        assert model.fits_latents == (components > 0)
-        assert model.describe()["noise_components"] == components
-        assert (model.prior is model.flow) == (components == 0)
-    for polish in (-0.1, 1, 1.5):
-        with pytest.raises(ValueError) as caught:  # noqa: PT011 (the whole message is compared)
-            PolishedGLF(*networks(PolishedGLF), polish=polish)
-        message = f"polish: expected a part of the epochs in [0, 1), got {polish}"
-        assert str(caught.value) == message
 
 
 def test_what_cannot_be_is_named():

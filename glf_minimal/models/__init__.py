@@ -4,7 +4,7 @@ from glf_minimal.models.adversarial import AAE, AdvAE
 from glf_minimal.models.ae import AE
 from glf_minimal.models.base import LatentModel, Trainable
 from glf_minimal.models.glann import GLANN
-from glf_minimal.models.glf import GLF
+from glf_minimal.models.glf import GLF, MixtureGLF
 from glf_minimal.models.other_flows import SplineCoupling, mixture_flow, spline_flow
 from glf_minimal.models.priors import (
     FlowOnNoise,
@@ -14,7 +14,7 @@ from glf_minimal.models.priors import (
     StandardNormal,
 )
 from glf_minimal.models.stages import Adam, Stage, Update
-from glf_minimal.models.two_stage import FlowAE, PolishedGLF, TwoStageVAE
+from glf_minimal.models.two_stage import FlowAE, TwoStageVAE
 from glf_minimal.models.vae import VAE
 from glf_minimal.models.wae import WAEGAN, WAEMMD
 
@@ -34,7 +34,7 @@ __all__ = [
     "LatentGenerator",
     "LatentModel",
     "LearnedMixture",
-    "PolishedGLF",
+    "MixtureGLF",
     "SplineCoupling",
     "Stage",
     "StandardNormal",

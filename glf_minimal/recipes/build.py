@@ -26,7 +26,7 @@ from glf_minimal.models import (
     FlowAE,
     LatentGenerator,
     LatentModel,
-    PolishedGLF,
+    MixtureGLF,
     Trainable,
     TwoStageVAE,
     mixture_flow,
@@ -141,7 +141,7 @@ def _classifier(settings: dict[str, dict], image_shape: Shape, arguments: dict) 
 # How each kind of model is put together.
 MODELS: dict[str, Builder] = {
     "glf": builder(GLF, "flow"),
-    "glf-polished": builder(PolishedGLF, "flow"),
+    "glf-mixture": builder(MixtureGLF, "flow"),
     "flowae": builder(FlowAE, "flow"),
     "vae": _vae,
     "two-stage-vae": builder(TwoStageVAE, outputs_per_latent=2),

@@ -83,7 +83,6 @@ SMALL_SYSTEMS = (
 _BETA_AND_LOSS = {"beta": 1.0, "reconstruction": "mse"}
 _FLOW = {"flow_adam": AUTHORS_FLOW_ADAM}
 _GLF = {"kind": "glf", "stop_gradient": True} | _BETA_AND_LOSS | _FLOW
-_POLISHED = {"kind": "glf-polished", "polish": 0.5, "noise_components": 0} | _BETA_AND_LOSS | _FLOW
 _VAE = {"kind": "vae", "prior": "normal", "posterior": "normal"} | _BETA_AND_LOSS
 _AE = {"kind": "ae", "components": 0, "latent_penalty": 0.0, "decoder_decay": 0.0} | _BETA_AND_LOSS
 _ADVAE = {
@@ -116,7 +115,7 @@ SYSTEMS: dict[str, tuple[str, dict]] = {
     "glf": ("GLF", _GLF),
     "glf-mixture": (
         "GLF that draws its noise from a mixture of Gaussians, fitted at the end",
-        _POLISHED | {"polish": 0.0, "noise_components": 20},
+        {"kind": "glf-mixture", "components": 20} | _BETA_AND_LOSS | _FLOW,
     ),
     "regularized-glf": (
         "Regularized GLF: the flow's likelihood reaches the encoder",
@@ -323,8 +322,8 @@ _QUICK = [
         data={"name": "mnist-5k"},
         networks=QUICK_CONV,
         flow=PAPER_FLOW,
-        model=_POLISHED | {"flow_adam": {}, "polish": 0.4},
-        train=QUICK_TRAIN | {"epochs": 50},
+        model=_GLF | {"flow_adam": {}},
+        train=QUICK_TRAIN | {"epochs": 30},
     ),
     Recipe(
         name="demo",

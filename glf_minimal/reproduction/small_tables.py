@@ -178,7 +178,7 @@ def density_parameters(settings: dict[str, dict]) -> int:
     """How many parameters the density on the latents has, by the settings of its training."""
     model, dim = settings["model"], settings["networks"]["latent_dim"]
     count = 0
-    if components := model.get("components") or model.get("noise_components"):
+    if components := model.get("components"):
         # Of each Gaussian weight, mean and covariance; the weights sum to 1.
         count += components * (1 + dim + dim * (dim + 1) // 2) - 1
     if settings.get("flow"):
