@@ -33,7 +33,7 @@ SWEEPS: dict[str, tuple[dict, ...]] = {
     "wae-mmd": _each("model.penalty_weight", 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0),
     "two-stage-vae": tuple(
         {"model.share": share, "model.hidden": [width, width]}
-        for share in (0.2, 0.3, 0.5, 0.8)
+        for share in (0.15, 0.3, 0.5, 0.8)
         for width in (500, 1000)
     ),
     "rae-gmm": tuple(
