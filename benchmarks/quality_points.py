@@ -26,6 +26,7 @@ from glf_minimal.provenance import git_commit, versions
 from glf_minimal.recipes.catalogue import get_recipe
 
 DONE = "done.json"
+OUT_OF_TIME = "when its budget was spent"
 
 
 class Contender(NamedTuple):
@@ -176,7 +177,7 @@ def contender_main(
     try:
         contenders[name](folder, protocol)
     except BudgetSpent:
-        stopped = "when its budget was spent"
+        stopped = OUT_OF_TIME
     load.append(os.getloadavg()[0])
     facts = {
         "versions": versions() | packages,

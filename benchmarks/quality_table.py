@@ -4,7 +4,7 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 
 from benchmarks.compare import made_with
-from benchmarks.quality_points import CONTENDERS
+from benchmarks.quality_points import CONTENDERS, OUT_OF_TIME
 from glf_minimal.plotting import use_style
 
 THRESHOLDS = (5.0, 2.0, 1.5)
@@ -73,6 +73,17 @@ def _row(name: str, seeds: list[list[dict]]) -> list[str]:
     ]
 
 
+def _out_of_time(results: tuple[dict, ...]) -> str:
+    """Whose budget was spent before the last epoch, and after how many."""
+    return "".join(
+        f" {CONTENDERS[name].title}: one seed ran out of time after "
+        f"{contender['points'][-1]['epoch']} epochs."
+        for result in results
+        for name, contender in result["contenders"].items()
+        if contender.get("stopped") == OUT_OF_TIME
+    )
+
+
 def table(*results: dict) -> str:
     """CPU seconds until each threshold, and the best points by both judges, as Markdown.
 
@@ -102,6 +113,7 @@ def table(*results: dict) -> str:
             f"{len(results)} seeds: the median of the seconds and their range; the mean of the "
             "best distances ± their standard deviation."
         )
+    below += _out_of_time(results)
     if "made_with" in results[0]:
         below += f" {made_with(results[0])}"
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{below}\n"

@@ -72,12 +72,15 @@ def test_seeds_make_one_table(results):
     """Three seeds are below 3 after 20, 24 and 22 seconds, two of them below 2."""
     seeds = [results]
     for pairs in (((24.0, 1.9), (48.0, 2.4)), ((22.0, 1.6),)):
-        seeds.append({"contenders": {"glf": {"points": points(*pairs)}}})
+        contender = {"points": points(*pairs), "stopped": quality_points.OUT_OF_TIME}
+        seeds.append({"contenders": {"glf": contender}})
     lines = quality_table.table(*seeds).splitlines()
     assert lines[2].startswith("| GLF | 22 s (20 to 24) |")
     assert "| 23 s (22 to 24), 2 of 3 seeds | not reached | 2.00 ± 0.46 (22 s) |" in lines[2]
     assert lines[3].startswith("| pythae: AE, then MAF | not reached |")
     assert lines[5].startswith("3 seeds: ")
+    for epochs in (2, 1):
+        assert f"GLF: one seed ran out of time after {epochs} epochs." in lines[5]
 
 
 def test_figure(results, tmp_path):
