@@ -20,8 +20,10 @@ def model_diagram():
     _block(block)
     block.set(xlim=(0, 10), ylim=(0, 6))
     block.set_axis_off()
-    for axis, title in ((model, "GLF"), (block, "a block of the flow")):
-        axis.set_title(title)
+    model.set_anchor("W")  # both begin at the same edge
+    figure.get_layout_engine().set(hspace=0.08)
+    for axis, title in ((model, "GLF"), (block, "A block of its flow")):
+        axis.set_title(title, loc="left", fontweight="bold", fontsize=12)
     return figure
 
 
