@@ -55,7 +55,7 @@ def settings_of(family, latent_dim=3, networks="slides", images=24, **changes):
     small |= {"flow.hidden": 8, "flow.blocks": 2} if recipe.flow else {}
     small |= {f"model.{name}": [8] for name in recipe.model if name.endswith("hidden")}
     smallest = {"images": images, "candidates": 3, "encode_steps": 2}
-    smallest |= {"components": 2, "noise_components": 2}
+    smallest |= {"components": 2}
     small |= {f"model.{name}": value for name, value in smallest.items() if name in recipe.model}
     return json.loads(json.dumps(recipe.with_settings(small | changes).settings()))
 

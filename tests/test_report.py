@@ -380,7 +380,7 @@ def test_figure_5_compares(records):
     (results / "table-1" / "mnist" / "glf" / "seed-0.png").write_bytes(
         (GENERATED / "figure-1.png").read_bytes()
     )
-    titles = [axis.get_title() for axis in FIGURES["figure-5"](results).axes]
+    titles = [axis.texts[0].get_text() for axis in FIGURES["figure-5"](results).axes]
     assert titles == ["CIFAR-10: GLF", "CIFAR-10: GLF, SqueezeNet's\nperceptual loss"]
 
 

@@ -69,7 +69,10 @@ def over_data_sets(results: str | Path, experiment: Experiment, *choices: tuple[
                     model = f": {rows[name].row.title}" if len(names) > 1 else small
                     pictures[NAMES[data] + model] = drawn
                 break
-    return _draw_samples(pictures) or not_run(experiment)
+    if not pictures:
+        return not_run(experiment)
+    # Rows that are to be compared lie below each other.
+    return _draw_samples(pictures) if len(choices[0]) == 1 else _draw_lines(pictures)
 
 
 def _samples_of(results: str | Path, row: RecordedRow, data: str):
@@ -104,15 +107,16 @@ def _draw_lines(pictures: dict):
     import matplotlib.pyplot as plt
     import numpy as np
 
-    size = (6.8, 0.4 * len(pictures))
+    size = (6.8, 0.45 * len(pictures))
     figure, axes = plt.subplots(len(pictures), 1, figsize=size, squeeze=False, layout="constrained")
     for axis, (title, picture) in zip(axes[:, 0], pictures.items(), strict=True):
         side = picture.shape[0] // 8
         line = np.concatenate([picture[:side], picture[side : 2 * side]], axis=1)
         axis.imshow(line[:, : 10 * side])
+        axis.set_anchor("E")  # leaves the left to the title
         axis.set_axis_off()
         beside = {"ha": "right", "va": "center", "transform": axis.transAxes}
-        axis.text(-0.02, 0.5, fill(title, 36), fontsize=9, **beside)
+        axis.text(-0.02, 0.5, fill(title, 32), fontsize=9, **beside)
     return figure
 
 
