@@ -16,7 +16,7 @@ from glf_minimal.reproduction.small_tables import NAMES, trained_on_squeezenet
 from glf_minimal.reproduction.tables import Text
 from glf_minimal.reproduction.tuning import read_tries, validation_distance
 
-FARTHEST = 8.0  # a panel ends at this multiple of GLF's distance
+FARTHEST = 5.0  # a panel ends at this multiple of GLF's distance
 GLF, SAME_ENCODER, OTHER, REAL = "GLF", "same auto-encoder", "other", "real"
 LOOKS = {
     GLF: {"color": COLOURS[1], "marker": "o"},

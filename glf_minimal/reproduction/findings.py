@@ -84,7 +84,7 @@ def floor_and_gap(results: str | Path) -> Table:
     ]
     below = [
         "FCD. All densities are fitted to the latents of the same encoder; the fresh flow has as "
-        "many updates as GLF's."
+        "many updates as GLF's. ± is the standard deviation over seeds."
     ]
     return Table(header, lines, below)
 
