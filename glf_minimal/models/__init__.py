@@ -4,7 +4,8 @@ from glf_minimal.models.adversarial import AAE, AdvAE
 from glf_minimal.models.ae import AE
 from glf_minimal.models.base import LatentModel, Trainable
 from glf_minimal.models.glann import GLANN
-from glf_minimal.models.glf import GLF, MixtureGLF
+from glf_minimal.models.glf import GLF
+from glf_minimal.models.mixture_glf import MixtureGLF
 from glf_minimal.models.other_flows import SplineCoupling, mixture_flow, spline_flow
 from glf_minimal.models.priors import (
     FlowOnNoise,

@@ -1,11 +1,9 @@
 """Generative Latent Flow (Xiao, Yan & Amit, arXiv:1905.10485)."""
 
-import torch
 from torch import Tensor, nn
 
 from glf_minimal.flows import Flow
 from glf_minimal.models.base import LatentModel, ReconstructionLoss, require_flow
-from glf_minimal.models.priors import FlowOnNoise, GaussianMixture
 from glf_minimal.models.stages import Adam, Stage, Update
 
 
@@ -74,43 +72,3 @@ class GLF(LatentModel):
         """Latents (N, D) -> {"loss", "nll"}: their negative log-likelihood, in nats per image."""
         nll = -self.flow.log_prob(z).mean()
         return {"loss": nll, "nll": nll}
-
-
-class MixtureGLF(GLF):
-    """GLF whose noise comes from a mixture of Gaussians; it is not in the paper.
-
-    The mixture is fitted to the noise f(E(x)) of all training images when the training is over, and
-    before each snapshot. Until then samples come from N(0, I).
-
-    Args:
-        encoder, decoder, flow, beta, reconstruction, flow_adam: see ``GLF``.
-        components: Gaussians in the mixture, at least 1.
-    """
-
-    fits_latents = True
-
-    def __init__(
-        self,
-        encoder: nn.Module,
-        decoder: nn.Module,
-        flow: Flow,
-        beta: float = 1.0,
-        reconstruction: str | ReconstructionLoss = "mse",
-        flow_adam: Adam = Adam(),
-        components: int = 20,
-    ):
-        super().__init__(encoder, decoder, flow, beta, reconstruction, flow_adam=flow_adam)
-        self.noise = GaussianMixture(flow.dim, components)
-
-    @property
-    def prior(self) -> Flow:
-        """z = f^-1(eps), eps ~ the mixture."""
-        return FlowOnNoise(list(self.flow.layers), self.noise)
-
-    def describe(self) -> dict:
-        return super().describe() | {"components": len(self.noise.weights)}
-
-    @torch.no_grad()
-    def fit_latents(self, z: Tensor) -> None:
-        """Fit the mixture to what the flow makes of all latents (N, D)."""
-        self.noise.fit(self.flow(z)[0])
