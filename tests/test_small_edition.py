@@ -248,6 +248,19 @@ def test_the_rankings_of_both_judges_and_where_they_clearly_swap(records):
     assert "0 of 1 pairs" in table.notes[4]
 
 
+def test_rows_without_a_rank_leave_the_others_their_seeds(records):
+    """With its second seed GLF is behind the VAE; training images and a row that only one judge may
+    rank have no more than one.
+    """
+    for seed, glf in enumerate((1.0, 5.0)):
+        records("table-1-small", "glf", seed, fcd=glf, fsd=100 * glf)
+        records("table-1-small", "vae", seed, fcd=2.0, fsd=200)
+    records("table-1-small", "real", fcd=0.1, fsd=10)
+    table = rankings(records("table-1-small", "glf-squeezenet", fcd=0.5, fsd=10))
+    assert [line[:2] for line in table.rows] == [["VAE, β = 1", "1 / 1"], ["GLF", "2 / 2"]]
+    assert "(over seeds)" in table.notes[1]
+
+
 def test_what_it_says_so_far_is_what_the_records_say(records):
     """On MNIST, where it has been run; who is ahead is decided by two standard errors."""
     for row, fcd, fsd in (("glf", 2.0, 900), ("flow", 1.9, 800), ("mixture-10", 0.5, 850)):

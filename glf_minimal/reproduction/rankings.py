@@ -48,15 +48,15 @@ def rankings(results: str | Path) -> Table:
 
 def _judged(results: str | Path, data: str) -> dict[str, RecordedRow]:
     """The rows on a data set that both judges may rank, with the seeds that all of them have."""
-    rows = comparable_rows(read_rows(results, TABLE_1_SMALL, data))
-    return {
+    judged = {
         name: row
-        for name, row in rows.items()
+        for name, row in read_rows(results, TABLE_1_SMALL, data).items()
         if not row.row.real
         and not trained_on_squeezenet(row)
         and row.values(*FCD)
         and row.values(*FSD)
     }
+    return comparable_rows(judged)
 
 
 def _ranks(rows: dict[str, RecordedRow]) -> dict[str, str]:
