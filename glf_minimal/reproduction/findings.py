@@ -39,6 +39,7 @@ def ahead_of_glf(results: str | Path) -> Table:
             by_fcd, by_fsd = (clearly_lower(pair[name], pair["glf"], judge) for judge in (FCD, FSD))
             by_fsd = by_fsd and not own
             title = row.row.title + (OWN_JUDGE if own else "")
+            title += " (one seed)" if len(pair[name].records) == 1 else ""
             ahead.setdefault((by_fcd, by_fsd), []).append(title)
         cells = [
             "; ".join(ahead.get(judges, [])) or "–"
