@@ -29,7 +29,7 @@ DONE = "done.json"
 OUT_OF_TIME = "when its budget was spent"
 
 
-class Contender(NamedTuple):
+class Entry(NamedTuple):
     """How tables call a contender, and the module of this package that makes its points."""
 
     title: str
@@ -37,11 +37,11 @@ class Contender(NamedTuple):
 
 
 CONTENDERS = {
-    "glf": Contender("GLF", "quality_ours"),
-    "glf-mixture": Contender("GLF, noise from a mixture", "quality_ours"),
-    "two-stage-vae": Contender("two-stage VAE", "quality_ours"),
-    "pythae-ae-maf": Contender("pythae: AE, then MAF", "quality_pythae"),
-    "pythae-rae-l2-gmm": Contender("pythae: RAE-L2, then mixture", "quality_pythae"),
+    "glf": Entry("GLF", "quality_ours"),
+    "glf-mixture": Entry("GLF, noise from a mixture", "quality_ours"),
+    "two-stage-vae": Entry("two-stage VAE", "quality_ours"),
+    "pythae-ae-maf": Entry("pythae: AE, then MAF", "quality_pythae"),
+    "pythae-rae-l2-gmm": Entry("pythae: RAE-L2, then mixture", "quality_pythae"),
 }
 
 

@@ -173,7 +173,7 @@ def test_contenders_that_have_results_are_not_run_again(digits_5k, tmp_path, mon
 
 
 def test_a_contender_that_fails_shows_its_log(tmp_path, monkeypatch):
-    broken = quality_points.Contender("GLF", "no_such_module")
+    broken = quality_points.Entry("GLF", "no_such_module")
     monkeypatch.setitem(quality.CONTENDERS, "glf", broken)
     with pytest.raises(SystemExit, match=r"(?s)glf failed.*No module named"):
         quality.make("glf", tmp_path / "glf", Protocol(), quality.sys.executable)
