@@ -1,22 +1,28 @@
-"""Diagrams of the book, drawn with matplotlib: the model, the density gap, a coupling layer.
+"""Diagrams of the book, drawn with matplotlib: models, the density gap, a coupling layer.
 
 Solid arrows carry values, dashed arrows gradients, so the pictures can be read without colours.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from glf_minimal.plotting import COLOURS
 
-AUTO_ENCODER, FLOW, STOP = COLOURS[0], COLOURS[1], COLOURS[6]
+AUTO_ENCODER, FLOW, NOISE, STOP = COLOURS[0], COLOURS[1], COLOURS[2], COLOURS[6]
 UNIT = 0.62  # inches
+TOP, BOTTOM = 3.4, 1.0  # heights of the auto-encoder and of the prior in draw_gradients
+LOSS = {"boxstyle": "square,pad=0.45", "fc": "0.93", "ec": "none"}
+KINDS = {
+    "GLF": {"gradient": "stopped"},
+    "regularized GLF": {"gradient": "passes"},
+    "VAE": {"noise": True, "flow": False, "gradient": "passes"},
+    "VAE + flow prior": {"noise": True, "gradient": "passes"},
+}
 
 
 def _axis(axis, size: tuple[float, float]):
-    """The axis to draw on, without ticks, one unit per 0.62 inch; a new one if there is none."""
-    import matplotlib.pyplot as plt
-
-    if axis is None:
-        _, axis = plt.subplots(figsize=(UNIT * size[0], UNIT * size[1]), layout="constrained")
+    """Prepare an axis for a drawing of this size in units: equal units, without ticks."""
     axis.set(xlim=(0, size[0]), ylim=(0, size[1]), aspect="equal")
     axis.set_axis_off()
     return axis
@@ -51,13 +57,16 @@ def _path(axis, points, colour: str) -> None:
     _gradient(axis, points[-2], points[-1], colour)
 
 
-def draw_model(axis=None):
+def draw_model():
     """Draw GLF; returns the figure.
 
     It shows what is computed in training (solid arrows), where the gradients of the two losses go
     (dashed arrows), where one of them is stopped, and how the model generates.
     """
-    axis = _axis(axis, (12, 6.4))
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(12 * UNIT, 6.4 * UNIT), layout="constrained")
+    _axis(axis, (12, 6.4))
     top, middle, bottom = 5.5, 3.1, 1.0
     _write(axis, 0.7, top, "$x$", fontsize=15)
     _write(axis, 0.7, top - 0.68, "image", fontsize=10, color="0.25")
@@ -66,8 +75,7 @@ def draw_model(axis=None):
     _network(axis, 7.0, top, "$G$", "decoder", AUTO_ENCODER)
     _write(axis, 8.9, top, r"$\hat x$", fontsize=15)
     _write(axis, 8.9, top - 0.68, "reconstruction", fontsize=10, color="0.25")
-    loss = {"boxstyle": "square,pad=0.45", "fc": "0.93", "ec": "none"}
-    _write(axis, 10.9, top, r"$\beta\,\Vert x - \hat x\Vert^2$", bbox=loss)
+    _write(axis, 10.9, top, r"$\beta\,\Vert x - \hat x\Vert^2$", bbox=LOSS)
     for start, end in ((1.0, 2.3), (3.3, 4.6), (5.2, 6.5), (7.5, 8.6), (9.2, 9.95)):
         _arrow(axis, (start, top), (end, top))
     for start, end in ((9.95, 7.5), (6.5, 3.3)):
@@ -81,7 +89,7 @@ def draw_model(axis=None):
     _network(axis, 7.0, middle, "$f$", "flow", FLOW)
     _write(axis, 8.9, middle, r"$\varepsilon$", fontsize=15)
     _write(axis, 8.9, middle - 0.68, "noise", fontsize=10, color="0.25")
-    _write(axis, 10.9, middle, "NLL", bbox=loss)
+    _write(axis, 10.9, middle, "NLL", bbox=LOSS)
     for start, end in ((5.55, 6.5), (7.5, 8.6), (9.2, 10.35)):
         _arrow(axis, (start, middle), (end, middle))
     _gradient(axis, (10.35, middle + 0.4), (7.5, middle + 0.4), FLOW)
@@ -102,7 +110,94 @@ def draw_model(axis=None):
     _write(axis, 1.4, 3.5, "values", fontsize=10, ha="left")
     _gradient(axis, (1.2, 2.9), (0.3, 2.9), "0.25")
     _write(axis, 1.4, 2.9, "gradients", fontsize=10, ha="left")
-    return axis.figure
+    return figure
+
+
+def draw_gradients(kinds: Sequence[str]):
+    """Draw models below one another; returns the figure.
+
+    Each is drawn with its losses, its random parts and the way of every gradient.
+
+    Args:
+        kinds: from "GLF", "regularized GLF", "VAE" and "VAE + flow prior".
+    """
+    import matplotlib.pyplot as plt
+
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown or not kinds:
+        raise ValueError(f"kinds: expected some of {', '.join(KINDS)}; got {list(kinds)}")
+    figure, axes = plt.subplots(
+        len(kinds),
+        1,
+        figsize=(12 * UNIT, 4.9 * UNIT * len(kinds)),
+        squeeze=False,
+        layout="constrained",
+    )
+    for axis, kind in zip(axes[:, 0], kinds, strict=True):
+        _draw_kind(_axis(axis, (12, 4.2)), **KINDS[kind])
+        axis.set_title(kind, fontsize=13, weight="bold", loc="left")
+    return figure
+
+
+def _draw_kind(axis, gradient: str, noise: bool = False, flow: bool = True) -> None:
+    _write(axis, 0.5, TOP, "$x$", fontsize=15)
+    _network(axis, 2.0, TOP, "$E$", "encoder", AUTO_ENCODER)
+    _network(axis, 7.4, TOP, "$G$", "decoder", AUTO_ENCODER)
+    _write(axis, 9.0, TOP, r"$\hat x$", fontsize=15)
+    _write(axis, 10.9, TOP, r"$\beta\,\Vert x - \hat x\Vert^2$", bbox=LOSS)
+    for start, end in ((0.8, 1.5), (5.5, 6.9), (7.9, 8.7), (9.3, 9.95)):
+        _arrow(axis, (start, TOP), (end, TOP))
+    if noise:
+        _draw_noise(axis)
+    else:
+        _write(axis, 5.2, TOP, "$z$", fontsize=15)
+        _arrow(axis, (2.5, TOP), (4.9, TOP))
+    for start, end in ((9.95, 7.9), (6.9, 2.5)):
+        _gradient(axis, (start, TOP + 0.42), (end, TOP + 0.42), AUTO_ENCODER)
+    _draw_prior(axis, flow, "NLL $-\\ H$" if noise else "NLL")
+    _draw_way_back(axis, gradient, start=6.9 if flow else 10.2)
+
+
+def _draw_noise(axis) -> None:
+    """The encoder gives a mean and a width, and z is drawn at random."""
+    _write(axis, 3.5, TOP, r"$\mu,\ \sigma$", fontsize=14)
+    circle = {"boxstyle": "circle,pad=0.3", "fc": "white", "ec": NOISE, "lw": 1.8}
+    _write(axis, 5.2, TOP, "$z$", fontsize=15, bbox=circle)
+    _write(axis, 4.3, TOP - 1.2, r"$\xi$", fontsize=14, color=NOISE)
+    note = "noise: $z = \\mu + \\sigma\\,\\xi$,\nvanishes as $\\sigma \\to 0$"
+    _write(axis, 4.05, TOP - 1.4, note, fontsize=10, ha="right")
+    _arrow(axis, (2.5, TOP), (3.0, TOP))
+    _arrow(axis, (4.0, TOP), (4.75, TOP))
+    _arrow(axis, (4.4, TOP - 1.0), (4.95, TOP - 0.4), NOISE)
+
+
+def _draw_prior(axis, flow: bool, loss: str) -> None:
+    axis.plot((5.2, 5.2), (TOP - 0.45, BOTTOM), color="black", lw=1.4, linestyle="-")
+    _write(axis, 10.9, BOTTOM, loss, bbox=LOSS)
+    if not flow:
+        _arrow(axis, (5.2, BOTTOM), (10.2, BOTTOM))
+        _write(
+            axis, 7.9, BOTTOM - 0.35, r"prior $\mathcal{N}(0, I)$: nothing to learn", fontsize=10
+        )
+        return
+    _network(axis, 7.4, BOTTOM, "$f$", "flow", FLOW)
+    _write(axis, 9.0, BOTTOM, r"$\varepsilon$", fontsize=15)
+    for start, end in ((5.2, 6.9), (7.9, 8.7), (9.3, 10.2)):
+        _arrow(axis, (start, BOTTOM), (end, BOTTOM))
+    _gradient(axis, (10.2, BOTTOM + 0.42), (7.9, BOTTOM + 0.42), FLOW)
+
+
+def _draw_way_back(axis, gradient: str, start: float) -> None:
+    """The way of the likelihood's gradient from the flow to the encoder, or to the wall."""
+    y, x, wall = BOTTOM + 0.42, 5.75, 2.3
+    if gradient == "stopped":
+        axis.plot((4.65, 6.2), (wall, wall), color=STOP, lw=5, linestyle="-")
+        _write(axis, 4.5, wall, "stop-gradient", fontsize=10, ha="right", weight="bold")
+        _path(axis, [(start, y), (x, y), (x, wall - 0.08)], FLOW)
+    else:
+        below = TOP - 0.42
+        _path(axis, [(start, y), (x, y), (x, below), (5.55, below)], FLOW)
+        _gradient(axis, (4.8, below), (2.5, below), FLOW)
 
 
 def draw_density_gap():

@@ -3,7 +3,13 @@
 import pytest
 from matplotlib import pyplot as plt
 
-from glf_minimal.diagrams import draw_coupling, draw_density_gap, draw_model
+from glf_minimal.diagrams import (
+    KINDS,
+    draw_coupling,
+    draw_density_gap,
+    draw_gradients,
+    draw_model,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -32,11 +38,6 @@ def test_the_gradient_of_the_likelihood_ends_below_the_barrier():
     assert all(arrow.xy[1] < wall.get_ydata()[0] for arrow in flow)
 
 
-def test_a_diagram_can_be_drawn_into_a_figure():
-    figure, axis = plt.subplots()
-    assert draw_model(axis) is figure
-
-
 def test_the_gap_names_both_distributions():
     drawn = texts(draw_density_gap())
     assert {"prior $p(z)$", "aggregated posterior $q(z)$"} <= drawn
@@ -56,3 +57,26 @@ def test_letters_are_large_for_the_width_of_the_picture(draw):
     figure = draw()
     assert figure.get_figwidth() <= 7.7
     assert min(text.get_fontsize() for axis in figure.axes for text in axis.texts) >= 10
+
+
+def words(axis):
+    return [text.get_text() for text in axis.texts]
+
+
+def test_each_model_has_its_own_parts():
+    figure = draw_gradients(list(KINDS))
+    panels = dict(zip(KINDS, figure.axes, strict=True))
+    for kind, axis in panels.items():
+        assert axis.get_title(loc="left") == kind
+        assert ("stop-gradient" in words(axis)) == (kind == "GLF")
+        assert (r"$\xi$" in words(axis)) == kind.startswith("VAE")
+        assert ("$f$" in words(axis)) == (kind != "VAE")
+        assert ("NLL" in words(axis)) == (not kind.startswith("VAE"))
+    assert figure.get_figwidth() <= 7.7  # or its letters are too small on a phone
+    assert min(text.get_fontsize() for axis in figure.axes for text in axis.texts) >= 10
+
+
+@pytest.mark.parametrize("kinds", [[], ["GLF", "GAN"]])
+def test_other_models_are_refused(kinds):
+    with pytest.raises(ValueError, match=r"expected some of GLF, regularized GLF, VAE, .*; got \["):
+        draw_gradients(kinds)

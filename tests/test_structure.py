@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "evaluation": GROUND | METHOD | {"data", "plotting", "models"},
     "recipes": GROUND | METHOD | {"data", "plotting", "models", "training", "evaluation"},
 }
-MAY_IMPORT["reproduction"] = MAY_IMPORT["recipes"] | {"recipes", "diagrams"}
+MAY_IMPORT["reproduction"] = MAY_IMPORT["recipes"] | {"recipes"}
 MAY_IMPORT["cli"] = MAY_IMPORT["reproduction"] | {"reproduction"}
 MAY_IMPORT["__main__"] = {"cli"}
 

@@ -17,6 +17,7 @@ from glf_minimal.reproduction.tables import Text
 from glf_minimal.reproduction.tuning import read_tries, validation_distance
 
 FARTHEST = 5.0  # a panel ends at this multiple of GLF's distance
+FARTHEST_DENSITY = 2.0  # of densities on one auto-encoder, which lie nearer to one another
 GLF, SAME_ENCODER, OTHER, REAL = "GLF", "same auto-encoder", "other", "real"
 LOOKS = {
     GLF: {"color": COLOURS[1], "marker": "o"},
@@ -46,18 +47,24 @@ def not_run(experiment: Experiment) -> Text:
     return Text(f"*Not run yet.* `glf reproduce {experiment.name}` makes the records.\n")
 
 
-def distances(results: str | Path, experiment: Experiment, judge: tuple[str, str] = FCD):
+def distances(
+    results: str | Path,
+    experiment: Experiment,
+    judge: tuple[str, str] = FCD,
+    farthest: float = FARTHEST,
+):
     """Draw the distance of the samples of every row, one panel per data set.
 
     From the distance of a row's reconstructions, a tick, a line leads to the distance of its
     samples, a dot with one standard deviation over seeds. A vertical line marks GLF. Rows and data
-    sets of which nothing has been run are left out. Farther rows than ``FARTHEST`` times GLF's
-    distance stand at the edge, as numbers.
+    sets of which nothing has been run are left out. Rows that are farther than ``farthest`` times
+    GLF's distance stand at the edge, as numbers; so do reconstructions beyond the edge.
 
     Args:
         results: the folder of the records.
         experiment: whose rows are drawn, those of its first data set.
         judge: the group and the name of the distance.
+        farthest: the end of each panel, over GLF's distance.
     """
     found = {data: read_rows(results, experiment, data) for data in experiment.rows}
     sets = [
@@ -70,7 +77,7 @@ def distances(results: str | Path, experiment: Experiment, judge: tuple[str, str
     figure, axes = _panels(1, len(sets), len(names))
     for axis, data in zip(axes[0], sets, strict=True):
         rows = [found[data][name] for name in names]
-        begin = _draw_distances(axis, rows, judge)
+        begin = _draw_distances(axis, rows, judge, farthest)
         label = judge[1].upper() + (f", from {begin}" if begin else "")
         axis.set(title=NAMES[data], xlabel=label)
     titles = {row.name: row.title for row in planned}
@@ -99,14 +106,14 @@ def _name_rows(axis, titles: list[str]) -> None:
     axis.set_ylim(len(titles) - 0.4, -0.6)
 
 
-def _draw_distances(axis, rows: list[RecordedRow], judge: tuple[str, str]) -> int:
+def _draw_distances(axis, rows: list[RecordedRow], judge: tuple[str, str], farthest: float) -> int:
     """Draw a line for each row; gives the distance at which the axis begins.
 
     This is 0, but where the least distance is more than half of the largest one.
     """
     means = [row.mean(*judge) for row in rows]
     ours = next((row.mean(*judge) for row in rows if kind(row) == GLF), None)
-    limit = FARTHEST * ours if ours else float("inf")
+    limit = farthest * ours if ours else float("inf")
     near = [mean for mean in means if mean is not None and mean <= limit]
     floors = [row.mean("reconstruction", judge[1]) for row in rows]
     least = min(near + [floor for floor in floors if floor is not None])
@@ -128,19 +135,22 @@ def _draw_distances(axis, rows: list[RecordedRow], judge: tuple[str, str]) -> in
                 begin + 0.02 * (edge - begin), height, state, va="center", fontsize=8, color="0.55"
             )
         elif mean > limit:
-            axis.text(
-                edge,
-                height,
-                f"{mean:.{0 if mean > 100 else 1}f} →",
-                ha="right",
-                va="center",
-                fontsize=9,
-            )
+            _write_at_edge(axis, edge, height, mean)
         else:
             _draw_row(axis, height, row, judge)
+            floor = floors[height]
+            if floor is not None and floor > edge:
+                _write_at_edge(axis, edge, height, floor, mark="|")
     axis.set_xlim(begin, edge)
     axis.xaxis.get_major_locator().set_params(nbins=4)
     return begin
+
+
+def _write_at_edge(axis, edge: float, height: int, value: float, mark: str = "") -> None:
+    """A number that lies beyond the edge, after its mark if it is not that of samples."""
+    text = f"{mark} {value:.{0 if value > 100 else 1}f} →".strip()
+    behind = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+    axis.text(edge, height, text, ha="right", va="center", fontsize=9, bbox=behind)
 
 
 def _spread(values: list[float]) -> float | None:
@@ -372,7 +382,7 @@ CHARTS = {
     "table-1-small-fcd": lambda results: distances(results, TABLE_1_SMALL, FCD),
     "table-1-small-fsd": lambda results: distances(results, TABLE_1_SMALL, FSD),
     "table-1-full": lambda results: distances(results, plan.TABLE_1, FCD),
-    "densities": lambda results: distances(results, DENSITIES, FCD),
+    "densities": lambda results: distances(results, DENSITIES, FCD, farthest=FARTHEST_DENSITY),
     "tuning": tuning,
     "ablations": ablations,
 }

@@ -22,7 +22,6 @@ from glf_minimal.plotting import (
 from glf_minimal.reproduction import front, plan
 from glf_minimal.reproduction.cells import Experiment
 from glf_minimal.reproduction.charts import CHARTS, not_run, plain_numbers
-from glf_minimal.reproduction.diagrams import model_diagram
 from glf_minimal.reproduction.extras import read_latent_maps
 from glf_minimal.reproduction.noise_scale import over_scales, scaled_samples
 from glf_minimal.reproduction.recorded import (
@@ -346,7 +345,6 @@ FIGURES: dict[str, Callable] = {
         for data in TABLE_1_SMALL.rows
     },
     **CHARTS,
-    "figure-1": lambda results: model_diagram(),
     "figure-2": lambda results: over_data_sets(results, plan.FIGURE_2, ("glf",)),
     "figure-2-interpolation": lambda results: pictures_of_glf(
         results, "interpolation.png", plan.FIGURE_2

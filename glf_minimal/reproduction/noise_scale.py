@@ -11,6 +11,7 @@ from glf_minimal.reproduction.small_edition import NOISE_SCALE, NOISE_SCALES
 from glf_minimal.reproduction.small_tables import NAMES
 
 JUDGES = {"FCD": FCD, "FSD": FSD}
+SHOWN = (1.0, 1.5, 2.0)  # scales whose samples are shown
 TICKS = {"FCD": (0.5, 1, 2, 4), "FSD": (0.9, 1, 1.2, 1.5, 2)}
 
 
@@ -68,8 +69,8 @@ def over_scales(results: str | Path):
                 look = {"color": colours[data], "marker": marker, "label": NAMES[data]}
                 axis.plot(*zip(*points, strict=True), **look)
         axis.axhline(1, color="0.6", linewidth=1, zorder=0)
-        axis.set(title=title, yscale="log", xlabel="scale of the noise")
-        axis.set_ylabel("distance over that of scale 1")
+        axis.set(title=title, yscale="log", xlabel="factor on the noise")
+        axis.set_ylabel("distance over that of factor 1")
         axis.set_yticks(TICKS[title], [f"{tick:g}" for tick in TICKS[title]])
         axis.minorticks_off()
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
@@ -77,21 +78,23 @@ def over_scales(results: str | Path):
 
 
 def scaled_samples(results: str | Path):
-    """Show what one GLF makes of the same noises at every scale, on digits and on photographs."""
+    """Show what one GLF makes of the same noises at some scales, on MNIST and on CIFAR-10."""
     import matplotlib.pyplot as plt
+    import numpy as np
     from matplotlib.image import imread
 
     places = {data: _extra(results, data, "noise-scales.png") for data in ("mnist", "cifar10")}
     found = {data: imread(path) for data, path in places.items() if path.exists()}
     if not found:
         return not_run(NOISE_SCALE)
-    size = (4.4, 2.5 * len(found))  # below each other, so that a phone shows them whole
+    size = (4.4, 1.6 * len(found))  # below each other, so that a phone shows them whole
     figure, axes = plt.subplots(len(found), 1, figsize=size, squeeze=False, layout="constrained")
     for axis, (data, picture) in zip(axes.flat, found.items(), strict=True):
-        axis.imshow(picture)
-        row = picture.shape[0] / len(NOISE_SCALES)
-        centres = [(i + 0.5) * row for i in range(len(NOISE_SCALES))]
-        axis.set_yticks(centres, [f"times {scale:g}" for scale in NOISE_SCALES])
+        height = picture.shape[0] // len(NOISE_SCALES)
+        tops = [NOISE_SCALES.index(scale) * height for scale in SHOWN]
+        axis.imshow(np.concatenate([picture[top : top + height] for top in tops]))
+        centres = [(i + 0.5) * height for i in range(len(SHOWN))]
+        axis.set_yticks(centres, [f"factor {scale:g}" for scale in SHOWN])
         axis.set_xticks([])
         axis.set_title(NAMES[data])
         axis.tick_params(length=0)

@@ -6,7 +6,7 @@ from pathlib import Path
 from glf_minimal.errors import RunError
 from glf_minimal.files import atomic, make_folder, user_path
 from glf_minimal.reproduction import choice, front, tables
-from glf_minimal.reproduction.claims import evidence, verdicts
+from glf_minimal.reproduction.claims import OF_THE_PAPER, evidence, verdicts
 from glf_minimal.reproduction.figures import FIGURES, draw, encode_png
 from glf_minimal.reproduction.findings import FINDINGS
 from glf_minimal.reproduction.once import read_once
@@ -16,6 +16,7 @@ from glf_minimal.reproduction.tables import Table, Text
 
 TABLES: dict[str, Callable[[str | Path], Table | Text]] = {
     "claims": verdicts,
+    "claims-of-the-paper": lambda results: verdicts(results, OF_THE_PAPER),
     "claims-evidence": evidence,
     "samples-of-glf": front.origin_of_samples,
     **choice.CHOICE_TABLES,

@@ -1,5 +1,6 @@
 """The claims of the paper and its companions, in the order of the book's page, and that page."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from glf_minimal.reproduction.claims import companions, method, samples
@@ -7,22 +8,25 @@ from glf_minimal.reproduction.judging import Claim, Judgement
 from glf_minimal.reproduction.once import kept
 from glf_minimal.reproduction.tables import Table, Text
 
-CLAIMS = (
+OF_THE_PAPER = (
     samples.best_samples_on_grey,
+    samples.best_samples_in_colour,
     method.faster_convergence,
     method.single_stage,
     method.reconstruction,
     method.stop_gradient,
+    method.divergence,
     method.towards_glf,
+    samples.perceptual,
+    samples.better_than_glann,
+    samples.competitive_with_gans,
+)
+CLAIMS = (
+    *OF_THE_PAPER,
     companions.slide_deck,
     companions.flowae_report,
     companions.clear_or_varied,
     companions.compact_clusters,
-    samples.best_samples_in_colour,
-    samples.perceptual,
-    samples.better_than_glann,
-    samples.competitive_with_gans,
-    method.divergence,
 )
 
 
@@ -32,10 +36,12 @@ def judge_claims(results: str | Path) -> list[tuple[Claim, Judgement]]:
     return [(claim, claim(results)) for claim in CLAIMS]
 
 
-def verdicts(results: str | Path) -> Table:
-    """Every claim with its verdict, one per line."""
+def verdicts(results: str | Path, claims: Sequence[Claim] = CLAIMS) -> Table:
+    """Claims with their verdicts, one per line."""
     lines = []
     for claim, judged in judge_claims(results):
+        if claim not in claims:
+            continue
         cells = [claim.text, claim.source, judged.met or "–", judged.edition or "–"]
         lines.append([*cells, f"**{judged.said}**"])
     header = ["claim", "source", "comparisons met", "decided by", "verdict"]

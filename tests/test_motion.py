@@ -1,4 +1,4 @@
-"""Diagrams of models side by side, and moving pictures."""
+"""Moving pictures."""
 
 import io
 import re
@@ -8,31 +8,7 @@ import matplotlib.pyplot as plt
 import pytest
 from PIL import Image
 
-from glf_minimal.reproduction.diagrams_compare import KINDS, draw_gradients
 from glf_minimal.reproduction.motion import moving_picture
-
-
-def words(axis):
-    return [text.get_text() for text in axis.texts]
-
-
-def test_each_model_has_its_own_parts():
-    figure = draw_gradients(list(KINDS))
-    panels = dict(zip(KINDS, figure.axes, strict=True))
-    for kind, axis in panels.items():
-        assert axis.get_title(loc="left") == kind
-        assert ("stop-gradient" in words(axis)) == (kind == "GLF")
-        assert (r"$\xi$" in words(axis)) == kind.startswith("VAE")
-        assert ("$f$" in words(axis)) == (kind != "VAE")
-        assert ("NLL" in words(axis)) == (not kind.startswith("VAE"))
-    assert figure.get_figwidth() <= 7.7  # or its letters are too small on a phone
-    assert min(text.get_fontsize() for axis in figure.axes for text in axis.texts) >= 10
-
-
-@pytest.mark.parametrize("kinds", [[], ["GLF", "GAN"]])
-def test_other_models_are_refused(kinds):
-    with pytest.raises(ValueError, match=r"expected some of GLF, regularized GLF, VAE, .*; got \["):
-        draw_gradients(kinds)
 
 
 def pictures_in(html):
