@@ -5,6 +5,7 @@ from unittest import mock
 import matplotlib
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from glf_minimal import (
@@ -108,6 +109,18 @@ def inception_weights(tmp_path_factory):
                 nn.init.normal_(module.bias, std=0.3)
     path.parent.mkdir(parents=True)
     torch.save(network.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def squeezenet_weights(tmp_path_factory):
+    """A file of seeded random weights of SqueezeNet's features, with torchvision's names."""
+    models = pytest.importorskip("torchvision.models")
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        features = models.squeezenet1_1().features
+    path = tmp_path_factory.mktemp("squeezenet") / "weights.safetensors"
+    save_file({f"features.{name}": t for name, t in features.state_dict().items()}, path)
     return path
 
 

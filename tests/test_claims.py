@@ -191,7 +191,9 @@ def test_verdicts_on_the_reports_remarks(records):
 
 
 def test_verdicts_on_colour_perceptual_losses_and_divergence(records):
-    colour, perceptual, glann, gans, divergence = (claim.judge for claim in claims.CLAIMS[-5:])
+    colour, perceptual = samples.best_samples_in_colour, samples.perceptual
+    glann, gans = samples.better_than_glann, samples.competitive_with_gans
+    divergence = method.divergence
     for data in ("cifar10", "celeba"):
         records("table-1", "glf", data=data, fcd=10.0)
         for row in samples.RIVALS:

@@ -76,6 +76,24 @@ def test_a_mixture_is_fitted_to_the_lenders_latents(lender, data_root, tmp_path)
     torch.testing.assert_close(model.prior.means[0], z.mean(0), rtol=1e-3, atol=1e-3)
 
 
+def test_a_fit_that_was_killed_before_its_weights_goes_on(lender, data_root, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    recipe = quick("ae-gmm-slides-mnist", **{"model.components": 1})
+
+    def killed(path, *_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("glf_minimal.training.folder.save_grid", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_recipe(recipe, out, data_root, lender)
+    assert not (out / "model.safetensors").exists()
+    history = train_recipe(recipe, out, data_root, lender)
+    assert [row["stage"] for row in history] == ["latents"]
+    assert load_run(out)[0].prior.means.isfinite().all()
+    assert not (out / "checkpoint.safetensors").exists()
+
+
 def test_a_flow_is_lent_with_the_auto_encoder_that_it_was_trained_beside(lender, data_root):
     """The mixture is fitted to the noise that the lender's own flow makes of the latents."""
     owner = read_run(lender)

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import shlex
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from glf_minimal.errors import RunError
 from glf_minimal.evaluation.classifier import Classifier, classifier_path
 from glf_minimal.evaluation.features import InceptionFeatures
 from glf_minimal.evaluation.protocol import Protocol
+from glf_minimal.evaluation.squeezenet import SqueezeNetFeatures
 from glf_minimal.files import read_json, read_tensors, write_json, write_tensors
 from glf_minimal.recipes.catalogue import get_recipe
 from glf_minimal.recipes.judge import evaluate_classifier
@@ -236,6 +238,27 @@ def test_with_fid(run, data_root, inception_weights, tmp_path):
     )
     assert record["metrics"]["inception"]["fid"] > 0
     assert record["commands"][1] == "glf evaluate runs/run --samples 10 --fid"
+
+
+def test_with_fsd(run, data_root, squeezenet_weights, tmp_path):
+    few = {name: array[::18] for name, array in np.load(data_root / "digits-test.npz").items()}
+    np.savez(tmp_path / "digits-test.npz", **few)
+    judge = SqueezeNetFeatures(squeezenet_weights)
+    record = evaluate_run(run, Protocol(samples=10), tmp_path, squeezenet=judge)
+    assert record["metrics"]["squeezenet"]["fsd"] > 0
+    assert record["commands"][1] == "glf evaluate runs/run --samples 10 --fsd"
+
+
+def test_the_commands_of_the_book_name_every_judge():
+    """So that they make the records of data/results again, with all their numbers."""
+    told = 0
+    for path in Path("data/results").rglob("seed-*.json"):
+        record = read_json(path)
+        evaluated = [line for line in record["commands"] if line.startswith("glf evaluate")]
+        for line in evaluated:
+            assert ("--fsd" in line) == bool(record.get("squeezenet")), path
+            told += "--fsd" in line
+    assert told > 200
 
 
 def test_a_run_of_a_recipe_of_ones_own(copy_of, data_root, tmp_path):

@@ -11,20 +11,8 @@ from glf_minimal.evaluation import features as module
 from glf_minimal.perceptual import MEAN, STD
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """A file of seeded random weights of SqueezeNet's features, with torchvision's names."""
-    models = pytest.importorskip("torchvision.models")
-    with torch.random.fork_rng([]):
-        torch.manual_seed(0)
-        features = models.squeezenet1_1().features
-    path = tmp_path_factory.mktemp("squeezenet") / "weights.safetensors"
-    save_file({f"features.{name}": t for name, t in features.state_dict().items()}, path)
-    return path
-
-
-def test_features_are_those_of_the_last_fire_module_averaged_over_positions(weights):
-    judge = SqueezeNetFeatures(weights)
+def test_features_are_those_of_the_last_fire_module_averaged_over_positions(squeezenet_weights):
+    judge = SqueezeNetFeatures(squeezenet_weights)
     images = torch.rand(3, 3, judge.side, judge.side, generator=torch.Generator().manual_seed(0))
     normalized = (images - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
     expected = judge.network(normalized).mean((2, 3))
@@ -34,24 +22,26 @@ def test_features_are_those_of_the_last_fire_module_averaged_over_positions(weig
     assert type(judge.network[-1]).__name__ == "Fire"
 
 
-def test_grey_images_are_judged_as_their_coloured_copies(weights):
-    judge = SqueezeNetFeatures(weights)
+def test_grey_images_are_judged_as_their_coloured_copies(squeezenet_weights):
+    judge = SqueezeNetFeatures(squeezenet_weights)
     grey = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(judge(grey), judge(grey.expand(-1, 3, -1, -1)))
 
 
 @pytest.mark.filterwarnings("ignore::glf_minimal.evaluation.frechet.TooFewSamples")
-def test_the_distance_of_two_sets(weights, some_digits):
+def test_the_distance_of_two_sets(squeezenet_weights, some_digits):
     images = some_digits.batch(slice(None))
     halves = images[:160], images[160:]
-    judge = SqueezeNetFeatures(weights)
+    judge = SqueezeNetFeatures(squeezenet_weights)
     expected = frechet_from_features(*(extract(judge, [half]) for half in halves))
-    assert fsd(*halves, weights) == pytest.approx(expected, rel=1e-3)
+    assert fsd(*halves, squeezenet_weights) == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore::glf_minimal.evaluation.frechet.TooFewSamples")
-def test_an_evaluation_has_its_distance_and_that_of_reconstructions(weights, make_glf, some_digits):
-    judge = SqueezeNetFeatures(weights)
+def test_an_evaluation_has_its_distance_and_that_of_reconstructions(
+    squeezenet_weights, make_glf, some_digits
+):
+    judge = SqueezeNetFeatures(squeezenet_weights)
     protocol = Protocol(samples=40, batch_size=20)
     measures = evaluate(make_glf(), some_digits, protocol, squeezenet=judge)
     assert measures["squeezenet"]["fsd"] > 0
@@ -60,15 +50,15 @@ def test_an_evaluation_has_its_distance_and_that_of_reconstructions(weights, mak
     assert real["squeezenet"]["fsd"] < measures["reconstruction"]["fsd"]
 
 
-def test_a_reference_set_is_seen_once(weights, monkeypatch):
-    judge = SqueezeNetFeatures(weights)
+def test_a_reference_set_is_seen_once(squeezenet_weights, monkeypatch):
+    judge = SqueezeNetFeatures(squeezenet_weights)
     images = torch.rand(4, 1, 8, 8)
     first = judge.of_reference("digest", [images], "cpu")
     monkeypatch.setattr(module, "extract", None)
     assert judge.of_reference("digest", [images], "cpu") is first
 
 
-def test_missing_and_foreign_weights_are_named(weights, tmp_path, monkeypatch):
+def test_missing_and_foreign_weights_are_named(squeezenet_weights, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(MetricError, match=r"put squeezenet1_1-b8a52dc0\.pth into"):
         SqueezeNetFeatures()
@@ -78,7 +68,7 @@ def test_missing_and_foreign_weights_are_named(weights, tmp_path, monkeypatch):
         SqueezeNetFeatures(foreign)
 
 
-def test_the_protocol_names_the_weights(weights, tmp_path):
-    first = SqueezeNetFeatures(weights).protocol
+def test_the_protocol_names_the_weights(squeezenet_weights, tmp_path):
+    first = SqueezeNetFeatures(squeezenet_weights).protocol
     assert (first["layer"], first["side"]) == ("features.12", 128)
     assert len(first["weights_sha256"]) == 64

@@ -292,7 +292,7 @@ def test_no_input_becomes_code_or_a_command():
     (workers,) = calls("Popen")
     assert workers.startswith("subprocess.Popen(command, env=environment,")
     assert "shell" not in workers
-    assert worker_command(["reproduce", "a; b"])[3:] == ["reproduce", "a; b", "--no-progress"]
+    assert worker_command(["reproduce", "a; b"])[3:] == ["reproduce", "a; b", "--worker"]
     assert all(
         "shell" not in call and call.startswith("subprocess.run([")
         for call in calls("run")

@@ -18,7 +18,7 @@ from glf_minimal.reproduction.workers import (
 
 def workers_of(script, tmp_path, *arguments):
     command = [sys.executable, "-W", "ignore", "-c", script, "reproduce", "trial", *arguments]
-    return [*map(str, command), "--device", "cpu", "--no-progress"]
+    return [*map(str, command), "--device", "cpu", "--worker"]
 
 
 def test_workers_share_a_table(tmp_path, data_root, monkeypatch):
@@ -45,6 +45,14 @@ def test_a_worker_that_fails_is_told_of(tmp_path, data_root, monkeypatch):
     assert not fill_with_workers(command, 2, lambda: ["a"], lines.append)
     assert any("trial digits a seed 0: failed: " in line for line in lines)
     assert len(list(Path("data/results").rglob("*.json"))) == 1
+
+
+def test_every_line_of_a_worker_is_said(tmp_path):
+    """Also one that looks like the summary of a table."""
+    script = "import sys; print('CUDA initialization failed', file=sys.stderr); sys.exit(1)"
+    lines = []
+    assert run_workers([sys.executable, "-c", script], 1, lines.append) == [1]
+    assert lines == ["worker 1: CUDA initialization failed"]
 
 
 def test_stopped_workers_leave_no_process(tmp_path, monkeypatch):

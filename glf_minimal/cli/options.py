@@ -48,7 +48,7 @@ InceptionWeights = Annotated[
 ]
 SqueezeNetWeights = Annotated[
     Path | None,
-    path_option("Judge on SqueezeNet's features, too, with the weights in this file."),
+    path_option("FSD with SqueezeNet's weights from this file, in place of torch's cache."),
 ]
 
 
@@ -69,12 +69,12 @@ def parse_settings(assignments: list[str]) -> dict[str, object]:
     return settings
 
 
-def second_judge(weights: Path | None) -> "SqueezeNetFeatures | None":
-    """SqueezeNet with these weights, or with those in torch's cache; None, and a word, without."""
+def second_judge_if_there() -> "SqueezeNetFeatures | None":
+    """SqueezeNet with the weights in torch's cache; None, and a word, if they are not there."""
     from glf_minimal.evaluation.squeezenet import SqueezeNetFeatures
 
     try:
-        return SqueezeNetFeatures(weights)
+        return SqueezeNetFeatures()
     except MetricError as error:
         typer.echo(f"glf: no distances on SqueezeNet's features: {error}", err=True)
         return None

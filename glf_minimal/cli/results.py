@@ -14,7 +14,7 @@ from glf_minimal.cli.options import (
     SqueezeNetWeights,
     parse_settings,
     path_option,
-    second_judge,
+    second_judge_if_there,
 )
 from glf_minimal.errors import RunError
 
@@ -56,12 +56,15 @@ def reproduce(
         int,
         typer.Option(min=1, help="Processes side by side on this machine, which share its cores."),
     ] = 1,
+    worker: Annotated[
+        bool, typer.Option("--worker", hidden=True, help="One of the processes of --workers.")
+    ] = False,
 ) -> None:
     """Make the records that a table or figure lacks; stopped, the same command goes on."""
     from glf_minimal.evaluation.features import InceptionFeatures
+    from glf_minimal.evaluation.squeezenet import SqueezeNetFeatures
     from glf_minimal.reproduction import EXPERIMENTS, get_experiment, has_record, make_cells
     from glf_minimal.reproduction import reproduce as fill
-    from glf_minimal.reproduction.filling import FAILED
     from glf_minimal.reproduction.workers import fill_with_workers, worker_command
 
     if name is None:
@@ -70,8 +73,11 @@ def reproduce(
         return
     chosen = make_cells(get_experiment(name), dataset, rows, seeds, parse_settings(settings or []))
     fid |= inception is not None
-    asks = any(cell.experiment.squeezenet for cell in chosen)
-    second = second_judge(squeezenet) if asks or squeezenet is not None else None
+    second = None
+    if squeezenet is not None:
+        second = SqueezeNetFeatures(squeezenet)
+    elif any(cell.experiment.squeezenet for cell in chosen):
+        second = second_judge_if_there()
 
     def missing() -> list:
         asked = {"fid": fid, "squeezenet": second is not None}
@@ -89,12 +95,27 @@ def reproduce(
             _require_all(chosen, missing(), whole)
             return
         network = InceptionFeatures(weights=inception) if fid else None
-        failed = fill(chosen, runs, results, root, device, network, progress, typer.echo, second)
+        failed = fill(
+            chosen,
+            runs,
+            results,
+            root,
+            device,
+            network,
+            progress and not worker,
+            typer.echo,
+            second,
+            only_news=worker,
+        )
     except KeyboardInterrupt:
         typer.echo("\nstopped; the same command goes on from the last whole epoch", err=True)
         raise typer.Exit(130) from None
+    if failed and worker:
+        raise typer.Exit(1)
     if failed:
-        raise RunError(f"{len(failed)} of {len(chosen)} {FAILED}; the others are recorded")
+        raise RunError(
+            f"{len(failed)} of {len(chosen)} cells failed, see above; the others are recorded"
+        )
 
 
 def _require_all(cells: list, missing: list, whole: bool) -> None:

@@ -16,7 +16,6 @@ from glf_minimal.cli.options import (
     file_to_write,
     path_option,
     run_argument,
-    second_judge,
 )
 from glf_minimal.errors import RunError
 
@@ -110,6 +109,9 @@ def evaluate(
         bool, typer.Option("--fid", help="FID, too: needs Inception's weights (96 MB) and time.")
     ] = False,
     inception: InceptionWeights = None,
+    fsd: Annotated[
+        bool, typer.Option("--fsd", help="FSD, too: needs SqueezeNet's weights in torch's cache.")
+    ] = False,
     squeezenet: SqueezeNetWeights = None,
     record: Annotated[
         str | None,
@@ -132,6 +134,7 @@ def evaluate(
     from glf_minimal.evaluation.classifier import Classifier
     from glf_minimal.evaluation.features import InceptionFeatures
     from glf_minimal.evaluation.protocol import Protocol
+    from glf_minimal.evaluation.squeezenet import SqueezeNetFeatures
     from glf_minimal.recipes.judge import evaluate_classifier
     from glf_minimal.recipes.run import read_run
     from glf_minimal.reproduction.measuring import evaluate_run, table
@@ -164,7 +167,7 @@ def evaluate(
         batch_size=batch_size,
     )
     network = InceptionFeatures(weights=inception) if fid or inception is not None else None
-    second = second_judge(squeezenet) if squeezenet is not None else None
+    second = SqueezeNetFeatures(squeezenet) if fsd or squeezenet is not None else None
     outcome = evaluate_run(finished, protocol, root, device, network, real, second, data)
     typer.echo("\n".join(table(outcome)))
     if record is not None:

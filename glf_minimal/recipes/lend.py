@@ -87,7 +87,10 @@ def fit_latents_alone(model: LatentModel, data: ImageDataset, out: Path, config:
         run = Run(model, epochs=1, out=folder, seed=config["train"]["seed"])
         run.resume()
         if run.finished:
-            run.say_that_it_was_finished()
+            if (folder / WEIGHTS).exists():
+                run.say_that_it_was_finished()
+            else:  # a kill came between the checkpoint and the weights
+                run.save({})
             return run.history
         started = time.perf_counter()
         computed = time.process_time()

@@ -148,8 +148,8 @@ def _draw_distances(axis, rows: list[RecordedRow], judge: tuple[str, str], farth
 
 def _write_at_edge(axis, edge: float, height: int, value: float, mark: str = "") -> None:
     """A number that lies beyond the edge, after its mark if it is not that of samples."""
-    text = f"{mark} {value:.{0 if value > 100 else 1}f} →".strip()
-    behind = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+    text = f"{mark} {value:.{0 if value > 20 else 1}f} →".strip()
+    behind = {"facecolor": "white", "edgecolor": "none", "pad": 0}
     axis.text(edge, height, text, ha="right", va="center", fontsize=9, bbox=behind)
 
 

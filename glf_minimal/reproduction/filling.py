@@ -31,12 +31,6 @@ from glf_minimal.reproduction.tuning import tuned_cell
 from glf_minimal.training.folder import SNAPSHOTS, WEIGHTS
 from glf_minimal.training.settings import pick_device
 
-# How lines end that say of a cell that there is nothing to do.
-RECORDED = "recorded"
-LARGER = "recorded, with a larger run; --results gives this one a place of its own"
-BUSY = "being worked on by another process"
-FAILED = "cells failed, see above"  # of the command's last line
-
 # Some rows of one of these are rows of the other; they are trained and measured once.
 SHARING = (TABLE_1_SMALL, DENSITIES, NOISE_SCALE)
 
@@ -51,7 +45,7 @@ def is_recorded(cell: Cell, results: Path, fid: bool = False, squeezenet: bool =
         cell: with its chosen settings, see ``tuned_cell``.
         results: the folder of the records.
         fid: a whole record has FID.
-        squeezenet: a whole record has the second judge's distance, if the experiment asks for it.
+        squeezenet: a whole record has the second judge's distance.
     """
     path = cell.path(results)
     if not path.exists():
@@ -93,7 +87,7 @@ def _is_whole(record: Record, cell: Cell, results: Path, fid: bool, squeezenet: 
     if wants_curve and classified and "curve" not in record:
         return False
     groups = ["inception"] if fid else []
-    if squeezenet and cell.experiment.squeezenet:
+    if squeezenet:
         groups.append("squeezenet")
     if any(record.status_of(group) is not Status.MEASURED for group in groups):
         return False
@@ -124,6 +118,7 @@ class _Work:
     squeezenet: SqueezeNetFeatures | None
     progress: bool
     say: Callable[[str], None]
+    only_news: bool
 
     def lock(self, folder: Path, timeout: float = 0) -> FileLock:
         """The lock of a run's folder; it fails with Timeout while another process has it."""
@@ -144,11 +139,12 @@ def reproduce(
     progress: bool = True,
     say: Callable[[str], None] = print,
     squeezenet: SqueezeNetFeatures | None = None,
+    only_news: bool = False,
 ) -> list[Cell]:
     """Train, measure and record the cells that have no record yet; returns those that failed.
 
     It may be killed at any time: a training goes on from its last whole epoch, a measurement begins
-    again. Several may run side by side, on the same folders: each leaves to another what that is
+    again. Several may run side by side, on the same folders: each skips the cells that another is
     working on. A cell whose auto-encoder another process is training waits for it, but comes last.
     A cell that cannot be trained or measured does not keep the others from it.
 
@@ -161,11 +157,20 @@ def reproduce(
         inception: also measure FID with it.
         progress: show a progress bar for each training.
         say: is told what happens, a line at a time.
-        squeezenet: the second judge, of the experiments that ask for it.
+        squeezenet: also measure with the second judge.
+        only_news: say nothing of cells that there is nothing to do for, and no summary.
     """
     device = str(pick_device(device))
     work = _Work(
-        user_path(runs), user_path(results), root, device, inception, squeezenet, progress, say
+        runs=user_path(runs),
+        results=user_path(results),
+        root=root,
+        device=device,
+        inception=inception,
+        squeezenet=squeezenet,
+        progress=progress,
+        say=say,
+        only_news=only_news,
     )
     make_folder(work.runs)
     names = [f"[{index}/{len(cells)}] {cell}" for index, cell in enumerate(cells, start=1)]
@@ -189,8 +194,10 @@ def reproduce(
     again, left, waiting = sorted(left + waiting), [], []
     for index in again:
         attend(index, wait=True)
+    if only_news:
+        return failed
     for index in left:
-        say(f"{names[index]}: {BUSY}")
+        say(f"{names[index]}: being worked on by another process")
     counts["worked on by another process"] = len(left)
     counts["failed"] = len(failed)
     say("; ".join(f"{number} {what}" for what, number in counts.items() if number))
@@ -218,9 +225,11 @@ def _attend(cell: Cell, name: str, work: _Work, wait: bool) -> str:
                 work.say(f"{name}: {folder}")
                 work.say(f"{name}: {_fill(cell, work, wait)}")
                 return "recorded now"
-    recorded = read_record(cell.record(work.results)).settings
-    larger = not cell.row.real and differing(recorded, cell.recipe.settings())
-    work.say(f"{name}: {LARGER if larger else RECORDED}")
+    if not work.only_news:
+        recorded = read_record(cell.record(work.results)).settings
+        larger = not cell.row.real and differing(recorded, cell.recipe.settings())
+        place = ", with a larger run; --results gives this one a place of its own"
+        work.say(f"{name}: recorded{place if larger else ''}")
     return "recorded before"
 
 
@@ -271,9 +280,8 @@ def _fill(cell: Cell, work: _Work, wait: bool) -> Path:
         content = diverged_run(folder, cell.protocol, str(error))
         return write_record(content, folder, work.results, cell.experiment.folder, cell.row.name)
     run = read_run(folder, work.device)
-    second = work.squeezenet if cell.experiment.squeezenet else None
     content = evaluate_run(
-        run, cell.protocol, root, work.device, work.inception, cell.row.real, second
+        run, cell.protocol, root, work.device, work.inception, cell.row.real, work.squeezenet
     )
     for name, path in cell.extras(work.results).items():
         make_folder(path.parent)

@@ -109,7 +109,11 @@ def evaluate_run(
     measures = evaluate(
         run.model, images, protocol, inception, classifier, training_images, squeezenet
     )
-    flags = {"--real": real, "--fid": inception is not None}
+    flags = {
+        "--real": real,
+        "--fid": inception is not None,
+        "--fsd": squeezenet is not None,
+    }
     options = [*protocol_options(protocol), *(flag for flag, is_set in flags.items() if is_set)]
     curve = []
     if classifier is not None and not real:

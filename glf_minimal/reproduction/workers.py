@@ -13,20 +13,18 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Thread
 
-from glf_minimal.reproduction.filling import BUSY, FAILED, LARGER, RECORDED
-
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 SECONDS_TO_STOP = 10  # for a worker that has been told to
 
 
 def worker_command(arguments: list[str]) -> list[str]:
-    """The command of a worker: that of the whole, without ``--workers`` and progress bars.
+    """The command of a worker: that of the whole, with ``--worker`` in place of ``--workers``.
 
     Args:
         arguments: those of ``glf``, as in sys.argv[1:].
 
     >>> worker_command(["reproduce", "table-1", "--workers", "4", "--seeds", "1"])[1:]
-    ['-m', 'glf_minimal', 'reproduce', 'table-1', '--seeds', '1', '--no-progress']
+    ['-m', 'glf_minimal', 'reproduce', 'table-1', '--seeds', '1', '--worker']
     """
     kept, skip = [], False
     for argument in arguments:
@@ -34,7 +32,7 @@ def worker_command(arguments: list[str]) -> list[str]:
             skip = argument == "--workers" and not skip
         elif not argument.startswith("--workers="):
             kept.append(argument)
-    return [sys.executable, "-m", "glf_minimal", *kept, "--no-progress"]
+    return [sys.executable, "-m", "glf_minimal", *kept, "--worker"]
 
 
 def share_of_threads(workers: int) -> dict[str, str]:
@@ -67,8 +65,8 @@ def fill_with_workers(
 def run_workers(command: list[str], workers: int, say: Callable[[str], None] = print) -> list[int]:
     """Run the same command in several processes until all have ended; returns their exit codes.
 
-    Their lines are said as they come, each after the number of its worker, but for what every
-    worker says of cells that it leaves alone. If this process is stopped, so are they.
+    Their lines are said as they come, each after the number of its worker. If this process is
+    stopped, so are they.
     """
     environment = (
         os.environ
@@ -103,17 +101,9 @@ def run_workers(command: list[str], workers: int, say: Callable[[str], None] = p
             number, line = lines.get()
             if line is None:
                 running -= 1
-            elif _is_news(line):
+            elif line.strip():
                 say(f"worker {number}: {line}")
         return [process.wait() for process in processes]
-
-
-def _is_news(line: str) -> bool:
-    """Whether a worker's line says more than which cells it leaves alone and how it ended."""
-    if line.startswith("["):
-        return not line.endswith((f": {RECORDED}", f": {LARGER}", f": {BUSY}"))
-    counts = ("recorded now", "recorded before", "worked on by another process", "failed")
-    return bool(line.strip()) and not line.endswith(counts) and FAILED not in line
 
 
 @contextmanager

@@ -113,7 +113,9 @@ class Run:
         path = paths[0]
         tensors, metadata = read_tensors(path)
         optimizers = _under("optimizer/", tensors)
-        if "history" not in metadata or (path.name == CHECKPOINT and not optimizers):
+        # A finished fit without gradients has no optimizer either.
+        ended = len(metadata.get("history", ())) == self.epochs
+        if "history" not in metadata or not (path.name == WEIGHTS or optimizers or ended):
             raise RunError(
                 f"{path} has no training history or no optimizer; it was not written by a training"
             )
