@@ -61,6 +61,11 @@ class ImageDataset:
             raise DataError(
                 f"{self.name}: expected a tensor of images of shape (N, C, H, W), N > 0; got {got}"
             )
+        if pixels.shape[3] in (1, 3) and pixels.shape[1] == pixels.shape[2] > 4:
+            raise DataError(
+                f"{self.name}: expected images of shape (N, C, H, W); {tuple(pixels.shape)} looks "
+                "like (N, H, W, C), so call .permute(0, 3, 1, 2)"
+            )
         if pixels.dtype != torch.uint8:
             if pixels.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
                 raise DataError(f"{self.name}: expected uint8 or float images, got {pixels.dtype}")

@@ -79,8 +79,13 @@ def reconstruction_loss(
             (perceptual, see ``glf_minimal.perceptual``), these two perhaps with the path of the
             weights: "vgg16:PATH".
     """
-    if not isinstance(name, str):
+    if callable(name):
         return name
+    if not isinstance(name, str):
+        raise ValueError(
+            "reconstruction: expected a name or a function of (reconstruction, images), "
+            f"got {name!r}"
+        )
     network, _, path = name.partition(":")
     if network in NETWORKS:
         return PerceptualLoss(network, path or None)

@@ -90,8 +90,9 @@ def require_size(
 
 
 def image_grid(images: Tensor, columns: int | None = None, padding: int = 2) -> Tensor:
-    """Tile images (N, C, H, W) in [0, 1] into one picture (C or 3, H', W').
+    """Tile images (N, C, H, W) in [0, 1] into one picture (3, H', W').
 
+    Images that are neither grey nor coloured show their channels beside each other, in grey.
     ``columns`` defaults to a grid as square as N allows.
     """
     from torchvision.utils import make_grid
@@ -101,6 +102,8 @@ def image_grid(images: Tensor, columns: int | None = None, padding: int = 2) -> 
             f"images: expected shape (N, C, H, W) with N > 0, got {tuple(images.shape)}"
         )
     columns = columns or int(np.ceil(np.sqrt(len(images))))
+    if images.shape[1] not in (1, 3):
+        images = torch.cat(images.split(1, dim=1), dim=3)
     return make_grid(
         images.detach().float().cpu().clamp(0, 1), nrow=columns, padding=padding, pad_value=0.5
     )

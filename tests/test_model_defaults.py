@@ -235,7 +235,7 @@ def test_what_cannot_be_is_named():
             lambda: AdvAE(*networks(AdvAE), gan="wgan"),
             "gan: expected one of non-saturating, wgan-gp; got 'wgan'",
         ),
-        (lambda: GaussianMixture(DIM, 0), "components: expected at least 1, got 0"),
+        (lambda: GaussianMixture(DIM, 0), "components: expected a whole number, at least 1, got 0"),
         (
             lambda: GaussianMixture(DIM, 3).fit(torch.zeros(2, DIM)),
             "components: 3 Gaussians cannot be fitted to 2 latents",

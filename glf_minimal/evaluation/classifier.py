@@ -89,6 +89,7 @@ class Classifier(Trainable):
         super().__init__()
         if blocks < 1 or crop < 0:
             raise ValueError(f"expected blocks >= 1 and crop >= 0, got {blocks} and {crop}")
+        self.image_shape = tuple(image_shape)
         self.attributes = attributes
         self.zoom = zoom
         self.shift = shift
@@ -112,8 +113,15 @@ class Classifier(Trainable):
         )
         self.head = nn.Linear(4 * width, classes)
 
+    def require_shape(self, shape: tuple[int, ...]) -> None:
+        """MetricError where images (C, H, W) have another shape than those it was made for."""
+        if tuple(shape) != self.image_shape:
+            got, own = ("x".join(map(str, sizes)) for sizes in (shape, self.image_shape))
+            raise MetricError(f"this classifier judges images of {own}, got {got}; resize them")
+
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) in [0, 1] -> features (N, 4 * width), before the linear layer."""
+        self.require_shape(x.shape[1:])
         return self.body(2 * x - 1)
 
     def losses(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from glf_minimal.data import ImageDataset
 from glf_minimal.errors import MetricError
-from glf_minimal.evaluation.classifier import load_classifier
+from glf_minimal.evaluation.classifier import Classifier, load_classifier
 from glf_minimal.evaluation.features import FrozenFeatures, InceptionFeatures, extract
 from glf_minimal.evaluation.frechet import bootstrap_standard_error, frechet_from_features
 from glf_minimal.evaluation.metrics import (
@@ -245,6 +245,8 @@ def evaluate(
     try:
         if classifier is None:
             classifier, _ = load_classifier(reference.data.name)
+        if isinstance(classifier, Classifier):
+            classifier.require_shape(reference.data.image_shape)
     except MetricError as error:
         measures["classifier"] = f"not run: {error}"
     else:

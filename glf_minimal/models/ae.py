@@ -49,6 +49,10 @@ class AE(LatentModel):
             ),
         )
 
+    @property
+    def fewest_images(self) -> int:
+        return len(self.prior.weights) if self.fits_latents else 1
+
     def describe(self) -> dict:
         return super().describe() | {"latent_penalty": self.latent_penalty}
 

@@ -1,12 +1,13 @@
 """What every model of this package has in common, and how a model says how it is to be trained."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
 
-from glf_minimal.errors import DivergenceError, first_line
+from glf_minimal.errors import DivergenceError, RecipeError, first_line, real_number, whole_number
 from glf_minimal.flows import Flow
 from glf_minimal.losses import reconstruction_loss
 from glf_minimal.models.stages import Adam, Stage
@@ -107,8 +108,16 @@ class LatentModel(Trainable):
     ):
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
-        self.latent_dim, self.beta = latent_dim, beta
+        self.latent_dim = whole_number("latent_dim", latent_dim, 1)
+        self.beta = real_number("beta", beta)
+        if not 0 <= self.beta < math.inf:
+            raise RecipeError(f"beta: expected a finite weight, at least 0, got {beta}")
         self.reconstruction = reconstruction_loss(reconstruction)
+
+    @property
+    def fewest_images(self) -> int:
+        """How many training images ``fit_latents`` needs at least."""
+        return 1
 
     def encode(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) -> latents (N, D), in float32 at least, under autocast too."""
@@ -239,6 +248,15 @@ class LatentModel(Trainable):
         Call ``eval()`` first: in train mode batch norm would use the statistics of the batch drawn.
         DivergenceError where pixels are not finite numbers.
         """
+        n = whole_number("n", n, 1)
+        temperature = real_number("temperature", temperature)
+        if not math.isfinite(temperature):
+            raise RecipeError(f"temperature: expected a finite number, got {temperature}")
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise RecipeError(
+                f"generator: expected a torch.Generator, such as torch.Generator().manual_seed(0), "
+                f"got {generator!r}"
+            )
         if (
             n == 1
             and self.training

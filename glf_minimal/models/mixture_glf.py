@@ -14,7 +14,11 @@ class MixtureGLF(GLF):
     """GLF whose noise comes from a mixture of Gaussians; it is not in the paper.
 
     The mixture is fitted to the noise f(E(x)) of all training images when the training is over, and
-    before each snapshot. Until then samples come from N(0, I).
+    before each snapshot. Until then samples come from N(0, I). A GLF that is trained already needs
+    no training to become one:
+
+        mixed = MixtureGLF(glf.encoder, glf.decoder, glf.flow).eval()
+        mixed.fit_latents(mixed.encode(images))
 
     Args:
         encoder, decoder, flow, beta, reconstruction, flow_adam: see ``GLF``.
@@ -39,7 +43,11 @@ class MixtureGLF(GLF):
     @property
     def prior(self) -> Flow:
         """z = f^-1(eps), eps ~ the mixture."""
-        return FlowOnNoise(list(self.flow.layers), self.noise)
+        return FlowOnNoise([self.flow], self.noise)
+
+    @property
+    def fewest_images(self) -> int:
+        return len(self.noise.weights)
 
     def describe(self) -> dict:
         return super().describe() | {"components": len(self.noise.weights)}

@@ -3,12 +3,18 @@
 Each has ``sample``, and ``log_prob`` where it is known.
 """
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 
-from glf_minimal.errors import DivergenceError, first_line
+from glf_minimal.errors import DivergenceError, first_line, whole_number
 from glf_minimal.flows import LOG_2PI, Flow, draw_noise
 from glf_minimal.networks import at_least_float32, mlp, run_in_its_dtype
+
+
+class TooFewLatents(UserWarning):
+    """A mixture has so many numbers to fit that it may learn single latents by heart."""
 
 
 class StandardNormal(nn.Module):
@@ -38,30 +44,44 @@ class GaussianMixture(nn.Module):
 
     def __init__(self, dim: int, components: int):
         super().__init__()
-        if components < 1:
-            raise ValueError(f"components: expected at least 1, got {components}")
+        components = whole_number("components", components, 1)
         self.register_buffer("weights", torch.full((components,), 1 / components))
         self.register_buffer("means", torch.zeros(components, dim))
         # Lower Cholesky factors.
         self.register_buffer("roots", torch.eye(dim).repeat(components, 1, 1))
 
     def fit(self, z: Tensor) -> None:
-        """Fit to latents (N, D); the same latents give the same mixture."""
+        """Fit to latents (N, D); the same latents give the same mixture.
+
+        Warns where a Gaussian has, on average, fewer than D + 1 of them, which its covariance
+        needs.
+        """
         from sklearn import mixture
 
-        if len(z) < len(self.weights):
+        components, (n, dim) = len(self.weights), z.shape
+        if n < components:
             raise ValueError(
-                f"components: {len(self.weights)} Gaussians cannot be fitted to {len(z)} latents"
+                f"components: {components} Gaussians cannot be fitted to {n} latents; take fewer"
             )
-        em = mixture.GaussianMixture(len(self.weights), covariance_type="full", random_state=0)
+        if n < components * (dim + 1):
+            warnings.warn(
+                f"{n} latents are few for {components} Gaussians in {dim} dimensions, which may "
+                f"learn them by heart; take at most {max(1, n // (dim + 1))} components",
+                TooFewLatents,
+                stacklevel=2,
+            )
+        # In units of their own spread, since the smallest variance that EM allows is absolute.
+        unit = z.double().std().cpu()
+        unit = unit if unit > 0 and unit.isfinite() else torch.ones(())
+        em = mixture.GaussianMixture(components, covariance_type="full", random_state=0)
         try:
-            em.fit(z.cpu().double().numpy())
+            em.fit((z.cpu().double() / unit).numpy())
         except ValueError as error:
             what = f"no mixture can be fitted to latents of up to {z.abs().max():.3g}"
             raise DivergenceError(f"components: {what} ({first_line(error)})") from error
-        for own, fitted in ((self.weights, em.weights_), (self.means, em.means_)):
-            own.copy_(torch.from_numpy(fitted))
-        self.roots.copy_(torch.linalg.cholesky(torch.from_numpy(em.covariances_)))
+        self.weights.copy_(torch.from_numpy(em.weights_))
+        self.means.copy_(unit * torch.from_numpy(em.means_))
+        self.roots.copy_(unit * torch.linalg.cholesky(torch.from_numpy(em.covariances_)))
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-density of latents (N, D) -> (N,), in nats."""

@@ -1,5 +1,6 @@
 """What a training makes sure of: weights that can be trained, and flows that can be inverted."""
 
+import json
 import warnings
 
 import torch
@@ -28,6 +29,26 @@ def check_batch_norm(model: Trainable, batch_size: int) -> None:
         raise RecipeError(
             "batch_size: this model has batch norm, which needs at least 2 images a batch; got 1"
         )
+
+
+def check_number_of_images(model: Trainable, images: int) -> None:
+    """RecipeError where a model could not be fitted to so few images when its training is over."""
+    fewest = getattr(model, "fewest_images", 1)
+    if images < fewest:
+        raise RecipeError(
+            f"components: a mixture of {fewest} Gaussians needs at least as many images, got "
+            f"{images}; take fewer components"
+        )
+
+
+def require_json(settings: dict | None) -> None:
+    """RecipeError where settings cannot be written into a run's config.json."""
+    try:
+        json.dumps(settings)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(
+            f"settings: expected numbers, words, lists and dicts of them ({error})"
+        ) from error
 
 
 def check_weights(model: Trainable) -> None:

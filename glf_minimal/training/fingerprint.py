@@ -1,8 +1,10 @@
 """A model's fingerprint: what tells whether the model of a run's folder is still the one it was.
 
-It holds short digests for each part of the model: of its layers, of what is trained in it, and of
-the code that is neither torch's nor this package's nor any other installed one. Weights are no part
-of it.
+It holds short digests for each part of the model: of its layers, of what is trained in it, of the
+plain attributes of its modules, and of the code that is neither torch's nor this package's nor any
+other installed one. Weights are no part of it, but for those of an encoder or decoder that is
+frozen as a whole: no training changes them. Attributes of the model itself are not looked at, since
+it may count there; what makes it is in its ``describe``.
 """
 
 import functools
@@ -15,22 +17,35 @@ from types import CodeType, FunctionType
 
 from torch import nn
 
-from glf_minimal.files import plain_name
+from glf_minimal.files import plain_name, tensors_digest
 from glf_minimal.models.base import Trainable
 from glf_minimal.training.settings import flatten
 
+BUILTIN = type(len).__name__
 ITSELF = "itself"  # the entry of the model's own class and of the parameters that are in no part
-WORDS = {"layers": "the layers of", "trained": "what is trained of", "code": "the code of"}
+WORDS = {
+    "layers": "the layers of",
+    "trained": "what is trained of",
+    "attributes": "the attributes of",
+    "frozen": "the frozen weights of",
+    "code": "the code of",
+}
 
 
 def fingerprint(model: Trainable) -> dict:
-    """{part: {"layers", "trained", "code"}, "python": version}, JSON-able.
+    """{part: {"layers", "trained", "attributes", "frozen", "code"}, "python": version}, JSON-able.
 
     There is no digest of what a part does not have.
     """
     parts = dict(model.named_children())
     prints = {name: _of_modules(part.named_modules()) for name, part in parts.items()}
     prints[ITSELF] = _of_modules([("", model)])
+    del prints[ITSELF]["attributes"]
+    for name in ("encoder", "decoder"):
+        weights = dict(parts[name].named_parameters()) if name in parts else {}
+        if weights and not any(weight.requires_grad for weight in weights.values()):
+            values = {plain_name(own): weight.detach().cpu() for own, weight in weights.items()}
+            prints[name]["frozen"] = tensors_digest(values)[:16]
     loss = getattr(model, "reconstruction", None)
     if loss is not None and "reconstruction" not in parts:
         prints["reconstruction"] = {"code": _digest(_code_of(loss))}
@@ -47,6 +62,11 @@ def changes(old: dict, new: dict) -> list[str]:
     words = []
     for name in names:
         part, _, kind = name.rpartition(".")
+        # Folders of older versions lack these, and a part that is trained has nothing frozen.
+        if kind in ("attributes", "frozen") and not (name in old and name in new):
+            continue
+        if kind == "attributes" and f"{part}.layers" in names:
+            continue
         if kind == "trained" and f"{part}.layers" in names:  # other layers have other parameters
             continue
         whose = "the model itself" if part == ITSELF else f"its {part}"
@@ -61,7 +81,7 @@ def _digest(lines: Iterable[str]) -> str:
 
 
 def _of_modules(modules: Iterable[tuple[str, nn.Module]]) -> dict[str, str]:
-    layers, trained, code = [], [], []
+    layers, trained, attributes, code = [], [], [], []
     for name, module in modules:
         if hasattr(module, "_orig_mod"):  # compiled; the module itself comes next
             continue
@@ -77,8 +97,27 @@ def _of_modules(modules: Iterable[tuple[str, nn.Module]]) -> dict[str, str]:
             for own, parameter in module._parameters.items()
             if parameter is not None and parameter.requires_grad
         ]
+        attributes += [
+            f"{plain_name(name)}.{own} {text}"
+            for own, value in sorted(vars(module).items())
+            if not own.startswith("_") and own != "training"
+            for text in _attribute(value)
+        ]
         code += _code_of(type(module))
-    return {"layers": _digest(layers), "trained": _digest(trained), "code": _digest(code)}
+    return {
+        "layers": _digest(layers),
+        "trained": _digest(trained),
+        "attributes": _digest(attributes),
+        "code": _digest(code),
+    }
+
+
+def _attribute(value: object) -> Iterator[str]:
+    """What a module's attribute is, as text; nothing of what is no plain value and no function."""
+    if isinstance(value, FunctionType | functools.partial) or type(value).__name__ == BUILTIN:
+        yield from _code_of(value)
+    elif isinstance(value, bool | int | float | str | tuple | list | dict):
+        yield _plain_value(value)
 
 
 def _is_installed(thing: type | Callable) -> bool:

@@ -1,6 +1,6 @@
 """The folder of a run: what a training writes there, and how a stopped one is taken up again.
 
-config.json             every setting, digests of data, model and first weights, versions; the first
+config.json             every setting, digests of data and model, versions; written first
 history.csv             one row an epoch
 samples.png             64 samples, always from the same noise (of models that can generate)
 checkpoint.safetensors  weights, optimizer state and history, while the training lasts
@@ -69,18 +69,19 @@ class Run:
         """Whether all epochs are done."""
         return self.epoch == self.epochs
 
+    def checkpoint(self, optimizers: dict[str, Tensor]) -> None:
+        """Write a checkpoint to go on from."""
+        tensors = {f"model/{name}": value for name, value in plain_state(self.model).items()}
+        tensors |= {f"optimizer/{name}": value for name, value in optimizers.items()}
+        write_tensors(self.out / CHECKPOINT, tensors, {"history": self.history})
+
     def save(self, optimizers: dict[str, Tensor]) -> None:
-        """Write a checkpoint to go on from and the outputs.
+        """Write a checkpoint and the outputs.
 
         At the end of the training the weights take the checkpoint's place.
         """
         self.model.eval()
-        metadata = {"history": self.history}
-        weights = plain_state(self.model)
-        tensors = {f"model/{name}": value for name, value in weights.items()}
-        tensors |= {f"optimizer/{name}": value for name, value in optimizers.items()}
-        # First, so that a stop from here on loses no epoch.
-        write_tensors(self.out / CHECKPOINT, tensors, metadata)
+        self.checkpoint(optimizers)  # first, so that a stop from here on loses no epoch
         write_csv(self.out / HISTORY, self.history)
         if isinstance(self.model, LatentModel):
             save_grid(
@@ -88,7 +89,8 @@ class Run:
                 self.out / SAMPLES,
             )
         if self.finished:  # last, so that nothing is missing where there are weights
-            write_tensors(self.out / WEIGHTS, weights, metadata)
+            metadata = {"history": self.history}
+            write_tensors(self.out / WEIGHTS, plain_state(self.model), metadata)
             self._remove_checkpoint()
         self.last_saved = time.monotonic()
 
@@ -171,14 +173,24 @@ def checkpoint_epoch(out: Path) -> int:
     return len(read_tensors(path)[1].get("history", [])) if path.exists() else 0
 
 
+def _require_own(path: Path) -> None:
+    """RunError where there is a config.json that no training of this package has written."""
+    if not path.exists():
+        return
+    config = read_json(path)
+    if not (isinstance(config, dict) and "made_with" in config):
+        raise RunError(f"{path} belongs to something else; give another folder")
+
+
 def claim_folder(out: Path, settings: dict) -> None:
     """Write ``config.json`` into the folder of a run.
 
     Where a training has got somewhere already, first make sure that it is the same one.
     """
     if not any((out / name).exists() for name in (CHECKPOINT, WEIGHTS)):
+        _require_own(out / CONFIG)
         # There may be snapshots of a training that was stopped before its first checkpoint.
-        for path in (out / SNAPSHOTS).glob("epoch-*"):
+        for path in (out / SNAPSHOTS).glob("epoch-[0-9][0-9][0-9][0-9].safetensors"):
             path.unlink()
         write_json(out / CONFIG, settings)
         return

@@ -19,7 +19,13 @@ from glf_minimal.models.base import LatentModel, Trainable, image_dtype, unwrapp
 from glf_minimal.models.stages import Stage
 from glf_minimal.provenance import made_on
 from glf_minimal.training.batches import batch_of, fit_latents, kept_codes
-from glf_minimal.training.checks import check_batch_norm, check_weights, watch_inverse
+from glf_minimal.training.checks import (
+    check_batch_norm,
+    check_number_of_images,
+    check_weights,
+    require_json,
+    watch_inverse,
+)
 from glf_minimal.training.fingerprint import fingerprint
 from glf_minimal.training.folder import (
     CHECKPOINT,
@@ -96,10 +102,16 @@ def fit(
     """
     model = unwrapped(model)
     data = data if isinstance(data, ImageDataset) else ImageDataset(data)
+    if not isinstance(config, TrainConfig):
+        raise RecipeError(
+            f"config: expected a TrainConfig, such as TrainConfig(epochs=50), got {config!r}"
+        )
+    require_json(settings)
     team, device = join(config.device)
     # Whatever does not fit shows here, before a file is written.
     stage_lengths(model.stages, config.epochs)
     check_batch_norm(model, min(config.batch_size, len(data)))
+    check_number_of_images(model, len(data))
     check_weights(model)
     for stage in model.stages:
         for update in stage.updates:
@@ -241,6 +253,9 @@ class _Loop:
             # It was stopped after the last epoch, before the weights were written.
             self.team.wait()  # until all have read the checkpoint
             if run.out:
+                fit_latents(self.model, self.data)
+                if self.config.snapshots:
+                    run.snapshot()
                 run.save(optimizers)
         elif run.finished:
             run.say_that_it_was_finished()
@@ -276,6 +291,13 @@ class _Loop:
             and run.out
             and (run.finished or epochs_of_last_stage in SNAPSHOT_EPOCHS)
         )
+        state = {
+            f"{i}/{name}": tensor
+            for i, stepper in enumerate(steppers)
+            for name, tensor in stepper.state().items()
+        }
+        if run.finished and run.out and getattr(self.model, "fits_latents", False):
+            run.checkpoint(state)  # so that a stop while the latents are fitted loses no epoch
         if run.finished or snapshot:
             fit_latents(self.model, self.data, self.codes)
         if snapshot:
@@ -283,13 +305,7 @@ class _Loop:
         if run.out and (
             run.finished or time.monotonic() - run.last_saved >= config.checkpoint_seconds
         ):
-            run.save(
-                {
-                    f"{i}/{n}": t
-                    for i, stepper in enumerate(steppers)
-                    for n, t in stepper.state().items()
-                }
-            )
+            run.save(state)
 
     def _steppers(self, stage: Stage) -> list[Stepper]:
         if len(stage.updates) == 1:
