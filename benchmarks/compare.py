@@ -223,8 +223,9 @@ def peak_mib() -> float:
 def made_with(content: dict) -> str:
     """One line on a result: on what it was measured, and with which versions."""
     facts = content["made_with"]
-    commit = facts["commit"][:12]
-    if facts["commit"].endswith("+"):  # files differed from it
+    whole = facts["commit"] or "unknown"
+    commit = whole[:12]
+    if whole.endswith("+"):  # files differed from it
         commit += "+"
     names = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     turns = f"; {content['repeats']} repeats" if "repeats" in content else ""

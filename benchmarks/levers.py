@@ -188,7 +188,6 @@ def main(
     polish: Annotated[
         str, typer.Option(help="Epochs in which the flow trains on alone.")
     ] = ",".join(map(str, POLISH)),
-    seed: Annotated[int, typer.Option(help="Of weights, batches and samples.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -201,7 +200,7 @@ def main(
         raise typer.BadParameter(f"data is mnist or fashion-mnist; got {data}")
     lengths = whole_numbers(polish)
     torch.set_num_threads(1)
-    protocol = Protocol(recipe=f"glf-small-{data}", samples=samples, limit=limit, seed=seed)
+    protocol = Protocol(recipe=f"glf-small-{data}", samples=samples, limit=limit)
     judges, test = Scorer(data, squeezenet()), load_dataset(data, "test")
     results = run(protocol, epochs, judges, test, lengths)
     name = f"levers-{data}" + (f"-{limit}" if limit else "")

@@ -28,7 +28,7 @@ import typer
 from torch import Tensor
 
 from benchmarks.quality_points import CONTENDERS, DONE, Protocol, whole_numbers
-from benchmarks.quality_table import answers, figure, table
+from benchmarks.quality_table import figure, table
 from glf_minimal.data import ImageDataset, load_dataset
 from glf_minimal.errors import MetricError
 from glf_minimal.evaluation.classifier import load_classifier
@@ -199,7 +199,6 @@ def run(names: list[str], protocol: Protocol, work: Path, environment: Path, out
         results["contenders"] = {
             n: results["contenders"][n] for n in CONTENDERS if n in results["contenders"]
         }
-        results["answers"] = answers(results["contenders"])
         out.parent.mkdir(parents=True, exist_ok=True)
         write_json(out, results)
     return results

@@ -16,25 +16,6 @@ def first_reaching(points: list[dict], threshold: float) -> dict | None:
     return min(good, key=lambda point: point["cpu_seconds"], default=None)
 
 
-def answers(contenders: dict[str, dict]) -> dict[str, dict]:
-    """For each threshold and contender the CPU and wall seconds and the epoch that reached it, or
-    "not reached".
-    """
-
-    def answer(points: list[dict], threshold: float) -> dict | str:
-        point = first_reaching(points, threshold)
-        if point is None:
-            return "not reached"
-        return {key: point[key] for key in ("cpu_seconds", "seconds", "epoch")}
-
-    return {
-        f"{threshold:g}": {
-            name: answer(contender["points"], threshold) for name, contender in contenders.items()
-        }
-        for threshold in THRESHOLDS
-    }
-
-
 def _reached(seeds: list[list[dict]], threshold: float) -> str:
     """The seconds until a threshold; over several seeds their median and range."""
     points = [first_reaching(points, threshold) for points in seeds]

@@ -152,7 +152,7 @@ def records(tmp_path):
         settings = planned.settings()
         epochs = epochs or settings["train"]["epochs"]
         settings["train"] |= {"epochs": epochs, "seed": seed}
-        hardware = "Some GPU" if gpu else "Some CPU, 1 threads"
+        hardware = "Some GPU" if gpu else "Some CPU, 1 thread"
         training = {
             "epochs": epochs,
             "last": last,

@@ -44,7 +44,8 @@ def fid(
             Images in memory are rounded to 256 levels, and so give the number that their PNG files
             give.
         weights, dims: see ``InceptionFeatures``.
-        batch_size: images at a time on ``device``; changes the number by rounding errors only.
+        batch_size: images at a time on a GPU, where it changes the number by rounding errors only;
+            a CPU takes at most 25.
     """
     extractor = InceptionFeatures(dims, weights)
     return frechet_from_features(

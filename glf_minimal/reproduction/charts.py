@@ -309,10 +309,13 @@ def tuning(results: str | Path):
             if points := curves[data][title]:
                 axis.plot(*zip(*points, strict=True), **look)
     for axis, data in zip(axes[0], sets, strict=True):
-        axis.set(xscale="log", yscale="log", title=NAMES[data], ylabel="FCD on held-out images")
+        axis.set(xscale="log", title=NAMES[data], ylabel="FCD on held-out images")
         axis.set_xlabel("β, weight of the reconstruction")
         axis.xaxis.set_major_formatter("{x:g}")
-        plain_numbers(axis.yaxis)
+        low, high = axis.dataLim.intervaly
+        if high > 2 * low:
+            axis.set_yscale("log")
+            plain_numbers(axis.yaxis)
     lines = axes[0, 0].get_legend_handles_labels()
     figure.legend(*lines, loc="outside right center")
     return figure

@@ -10,7 +10,7 @@ from pathlib import Path
 from glf_minimal.reproduction import plan
 from glf_minimal.reproduction.figures import figure_block
 from glf_minimal.reproduction.judging import FCD, FSD, clearly_lower, comparable_rows
-from glf_minimal.reproduction.recorded import NOT_RUN, read_rows
+from glf_minimal.reproduction.recorded import NOT_RUN, nearest, read_rows
 from glf_minimal.reproduction.small_edition import DENSITIES, TABLE_1_SMALL
 from glf_minimal.reproduction.small_tables import (
     NAMES,
@@ -62,19 +62,15 @@ def floor_and_gap(results: str | Path) -> Table:
     """The distance of reconstructions from the test images, and what the density adds to it."""
     lines = []
     for data in DENSITIES.rows:
-        rows = read_rows(results, DENSITIES, data)
-        gaps = {
-            name: above
-            for name, row in rows.items()
-            if (above := above_reconstructions(row, "classifier", "fcd"))
-        }
-        if "glf" not in gaps:
+        rows = comparable_rows(read_rows(results, DENSITIES, data))
+        gaps = {name: above_reconstructions(row, *FCD) for name, row in rows.items()}
+        best = nearest(rows.values(), FCD)
+        if best is None or not gaps.get("glf"):
             lines.append([NAMES[data], NOT_RUN, *["–"] * 4])
             continue
-        best = min(gaps, key=lambda name: sum(gaps[name]) / len(gaps[name]))
         floor = number(rows["glf"].values("reconstruction", "fcd"))
-        adds = [number(gaps.get(name, [])) for name in ("glf", "flow", best)]
-        lines.append([NAMES[data], floor, *adds, rows[best].row.title])
+        adds = [number(gaps.get(name, [])) for name in ("glf", "flow", best.row.name)]
+        lines.append([NAMES[data], floor, *adds, best.row.title])
     header = [
         "data set",
         "reconstructions",

@@ -101,13 +101,13 @@ CONVERGENCE = Experiment(
 BETAS = (1, 10, 50, 100, 400)
 
 
-def _over(rows: Row, setting: str, weights: tuple[int, ...], own: int = 1) -> tuple[Row, ...]:
-    """A row over a weight, of which its recipe has its own."""
+def _over(row: Row, setting: str, weights: tuple[int, ...], own: int = 1) -> tuple[Row, ...]:
+    """The row at each of these weights; ``own``, the weight of its recipe, changes nothing."""
 
     def at(weight: int) -> Row:
-        changes = rows.changes | ({f"model.{setting}": float(weight)} if weight != own else {})
+        changes = row.changes | ({f"model.{setting}": float(weight)} if weight != own else {})
         return replace(
-            rows, name=f"{rows.name}-{weight}", title=f"{rows.title} = {weight}", changes=changes
+            row, name=f"{row.name}-{weight}", title=f"{row.title} = {weight}", changes=changes
         )
 
     return tuple(map(at, weights))

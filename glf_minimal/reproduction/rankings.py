@@ -15,7 +15,7 @@ from glf_minimal.reproduction.judging import (
     comparable_rows,
     swapped,
 )
-from glf_minimal.reproduction.recorded import NOT_RUN, RecordedRow, read_rows
+from glf_minimal.reproduction.recorded import NOT_RUN, RecordedRow, nearest, read_rows
 from glf_minimal.reproduction.small_edition import (
     DENSITIES,
     SWEEPS,
@@ -109,9 +109,9 @@ def _best_density(results: str | Path, data: str) -> str:
     parts = []
     for judge in (FCD, FSD):
         found = [row for row in judged.values() if row.values(*judge)]
-        if not found or not rows["glf"].values(*judge):
+        best = nearest(found, judge)
+        if best is None or not rows["glf"].values(*judge):
             continue
-        best = min(found, key=lambda row: row.mean(*judge))
         floor = number(best.values("reconstruction", judge[1]), DIGITS[judge])
         parts.append(
             f"{judge[1].upper()} of GLF's own flow {_distance(rows['glf'], judge)}, of the best of "

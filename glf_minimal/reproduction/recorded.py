@@ -239,6 +239,12 @@ def comparable_records(records: list[Record], row: Row) -> tuple[Record, ...]:
     return tuple(max(groups.values(), key=rank, default=()))
 
 
+def nearest(rows: Iterable[RecordedRow], judge: tuple[str, str]) -> RecordedRow | None:
+    """The row whose samples are nearest to the data by a judge; None if it has judged none."""
+    judged = [row for row in rows if row.values(*judge)]
+    return min(judged, key=lambda row: row.mean(*judge), default=None)
+
+
 def common_seeds(rows: Iterable[RecordedRow]) -> set[int]:
     """The seeds that all of these rows have, of those that have any; real images have none.
 

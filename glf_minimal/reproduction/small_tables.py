@@ -1,4 +1,4 @@
-"""The small edition of Table 1 as tables and a chart: two judges, and what the decoder costs."""
+"""The small edition of Table 1 as tables: two judges, and what the decoder costs."""
 
 from collections.abc import Callable
 from functools import partial

@@ -395,7 +395,7 @@ def compute(results: str | Path) -> Table:
             training = record.training
             clock = "cpu_seconds" if " thread" in training["hardware"] else "seconds"
             seconds = training.get(clock, training["seconds"])
-            hardware = training["hardware"].replace(" 1 threads", " 1 thread")
+            hardware = training["hardware"]
             software = ", ".join(
                 f"{name} {training['versions'][name]}" for name in ("python", "torch")
             )

@@ -43,9 +43,8 @@ def kept_codes(model: Trainable, stage: Stage, data: ImageDataset) -> Tensor | N
 def fit_latents(model: Trainable, data: ImageDataset, codes: Tensor | None = None) -> None:
     """Fit what no gradient teaches a model, such as a mixture, to the latents of all images.
 
-    Leaves a model as it is that has nothing of the kind; any other is in eval mode afterwards.
-    ``codes`` are those that the last stage kept, if it did: of a model whose codes are its latents
-    they spare it the encoding.
+    Does nothing for a model without such a part; any other is in eval mode afterwards. ``codes``,
+    if the last stage kept some, save encoding the images again where they are the latents.
     """
     if not (isinstance(model, LatentModel) and model.fits_latents):
         return

@@ -22,7 +22,6 @@ FREE_SETTINGS = (
     "train.snapshots",
     "made_with",
     "start.path",
-    "fingerprint.python",
 )
 
 
