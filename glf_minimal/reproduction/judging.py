@@ -96,9 +96,13 @@ Source = tuple[str, str, RecordedRow]
 
 
 def verdict(
-    met: list[bool], planned: int, evidence: list[str], sources: Iterable[Source] = ()
+    met: list[bool],
+    planned: int,
+    evidence: list[str],
+    sources: Iterable[Source] = (),
+    missing: Iterable[str] = (),
 ) -> Judgement:
-    """Judge a claim by several comparisons.
+    """Judge a claim by several comparisons; the evidence names the data sets that are ``missing``.
 
     It is supported if all planned comparisons were made and met, partly supported if at least half
     of those made were met, and else not supported. It is not tested if less than half of the
@@ -115,6 +119,8 @@ def verdict(
         found = PARTLY
     else:
         found = NOT_SUPPORTED
+    if evidence and (names := ", ".join(missing)):
+        evidence = [*evidence, f"not tested yet: {names}"]
     text = "; ".join(evidence) + "." if evidence else ""
     return Judgement(found, text, count, *decided_by(sources))
 

@@ -74,9 +74,7 @@ def best_samples(
             if row.diverged:
                 count = f"{row.diverged} of {len(row.records)}"
                 evidence.append(f"{data}: {row.row.title} diverged, {count}")
-    if evidence and missing:
-        evidence.append(f"not tested yet: {', '.join(missing)}")
-    return verdict(met, len(rivals) * len(sets), evidence, sources)
+    return verdict(met, len(rivals) * len(sets), evidence, sources, missing)
 
 
 def _better(
@@ -208,9 +206,7 @@ def perceptual(results: str | Path) -> Judgement:
             *_coverages(row, plain),
         ]
         evidence.append(f"{edition.title}, {data} ({row.extent}): {'; '.join(parts)}")
-    if evidence and missing:
-        evidence.append(f"not tested yet: {', '.join(missing)}")
-    return verdict(met, len(plan.TABLE_1.rows), evidence, sources)
+    return verdict(met, len(plan.TABLE_1.rows), evidence, sources, missing)
 
 
 def _with_and_without(rows: dict[str, RecordedRow]) -> tuple[RecordedRow, RecordedRow]:
