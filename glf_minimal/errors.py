@@ -4,6 +4,7 @@ The command line prints them as one line.
 """
 
 import difflib
+import math
 import numbers
 from collections.abc import Iterable
 
@@ -64,6 +65,15 @@ def real_number(
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise error(f"{name}: expected {expected}, got {value!r}")
     return float(value)
+
+
+def finite_number(name: str, value: object, least: float = -math.inf) -> float:
+    """The value as a float; RecipeError where it is no finite number or is below ``least``."""
+    expected = "a finite number" + (f", at least {least:g}" if least > -math.inf else "")
+    number = real_number(name, value, expected)
+    if not (math.isfinite(number) and number >= least):
+        raise RecipeError(f"{name}: expected {expected}, got {value!r}")
+    return number
 
 
 def hint(name: str, names: Iterable[str], otherwise: str = "") -> str:

@@ -271,8 +271,8 @@ def test_a_mixture_before_and_after_its_fit():
     other = mixture.GaussianMixture(4, covariance_type="full", random_state=0).fit(
         z.double().numpy()
     )
-    assert torch.allclose(own.means, torch.from_numpy(other.means_).float(), atol=1e-6)
-    assert torch.allclose(own.weights, torch.from_numpy(other.weights_).float(), atol=1e-6)
+    assert torch.allclose(own.means, torch.from_numpy(other.means_).float(), atol=1e-3)
+    assert torch.allclose(own.weights, torch.from_numpy(other.weights_).float(), atol=1e-3)
     drawn = own.sample(5, 0.5, torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(1)
     which = torch.multinomial(own.weights, 5, replacement=True, generator=generator)

@@ -165,7 +165,7 @@ def test_settings_that_are_not_json_are_named(tmp_path):
     ("arguments", "told"),
     [
         ((-1,), "n: expected a whole number, at least 1, got -1"),
-        ((4, "0.8"), "temperature: expected a number, got '0.8'"),
+        ((4, "0.8"), "temperature: expected a finite number, got '0.8'"),
         ((4, float("nan")), "temperature: expected a finite number, got nan"),
         ((4, 1.0, 0), r"generator: expected a torch\.Generator"),
     ],
@@ -178,9 +178,9 @@ def test_what_a_sampler_cannot_take_is_named(arguments, told):
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"beta": "1"}, "beta: expected a number, got '1'"),
-        ({"beta": -1}, "beta: expected a finite weight, at least 0, got -1"),
-        ({"beta": float("nan")}, "beta: expected a finite weight"),
+        ({"beta": "1"}, "beta: expected a finite number, at least 0, got '1'"),
+        ({"beta": -1}, "beta: expected a finite number, at least 0, got -1"),
+        ({"beta": float("nan")}, "beta: expected a finite number"),
         ({"reconstruction": None}, "reconstruction: expected a name or a function"),
         ({"components": 2.5}, r"components: expected a whole number, at least 1, got 2\.5"),
     ],

@@ -238,7 +238,7 @@ def test_what_cannot_be_is_named():
         (lambda: GaussianMixture(DIM, 0), "components: expected a whole number, at least 1, got 0"),
         (
             lambda: GaussianMixture(DIM, 3).fit(torch.zeros(2, DIM)),
-            "components: 3 Gaussians cannot be fitted to 2 latents",
+            "components: 3 Gaussians cannot be fitted to 2 latents; take fewer",
         ),
     ):
         with pytest.raises(ValueError) as caught:  # noqa: PT011 (the whole message is compared)

@@ -201,9 +201,6 @@ def test_very_deep_flows(family, form):
 
 def test_samples_that_are_not_numbers_are_an_error():
     model = build("glf").eval()
-    assert "5 of 5 samples have pixels that are NaN" in outcome(
-        model.sample, 5, temperature=float("nan")
-    )
     with torch.no_grad():
         model.decoder[0].weight[0, 0] = float("nan")
     assert "samples have pixels that are NaN" in outcome(model.sample, 5)

@@ -71,7 +71,7 @@ def test_the_command_line_checks_what_workers_have_done(glf, given, tmp_path, mo
     started = []
     monkeypatch.setattr(workers, "run_workers", lambda c, n, _: started.append((c, n)) or n * [0])
     code, out, err = glf("reproduce", "trial", "--rows", "glf", "--seeds", 1, *given)
-    kept = ["reproduce", "trial", "--rows", "glf", "--seeds", "1", "--no-progress"]
+    kept = ["reproduce", "trial", "--rows", "glf", "--seeds", "1", "--worker"]
     assert [(command[3:], n) for command, n in started] == [(kept, 2), (kept, 1)]
     assert code == 1
     assert out.splitlines() == [

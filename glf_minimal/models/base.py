@@ -1,13 +1,12 @@
 """What every model of this package has in common, and how a model says how it is to be trained."""
 
-import math
 from collections.abc import Callable
 from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
 
-from glf_minimal.errors import DivergenceError, RecipeError, first_line, real_number, whole_number
+from glf_minimal.errors import DivergenceError, RecipeError, finite_number, first_line, whole_number
 from glf_minimal.flows import Flow
 from glf_minimal.losses import reconstruction_loss
 from glf_minimal.models.stages import Adam, Stage
@@ -109,9 +108,7 @@ class LatentModel(Trainable):
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
         self.latent_dim = whole_number("latent_dim", latent_dim, 1)
-        self.beta = real_number("beta", beta)
-        if not 0 <= self.beta < math.inf:
-            raise RecipeError(f"beta: expected a finite weight, at least 0, got {beta}")
+        self.beta = finite_number("beta", beta, 0)
         self.reconstruction = reconstruction_loss(reconstruction)
 
     @property
@@ -248,15 +245,9 @@ class LatentModel(Trainable):
         Call ``eval()`` first: in train mode batch norm would use the statistics of the batch drawn.
         DivergenceError where pixels are not finite numbers.
         """
-        n = whole_number("n", n, 1)
-        temperature = real_number("temperature", temperature)
-        if not math.isfinite(temperature):
-            raise RecipeError(f"temperature: expected a finite number, got {temperature}")
-        if generator is not None and not isinstance(generator, torch.Generator):
-            raise RecipeError(
-                f"generator: expected a torch.Generator, such as torch.Generator().manual_seed(0), "
-                f"got {generator!r}"
-            )
+        n, temperature = whole_number("n", n, 1), finite_number("temperature", temperature)
+        if not isinstance(generator, torch.Generator | None):
+            raise RecipeError(f"generator: expected a torch.Generator, got {generator!r}")
         if (
             n == 1
             and self.training
