@@ -20,6 +20,7 @@ from glf_minimal import (
 )
 from glf_minimal.evaluation import fcd
 from glf_minimal.models.priors import GaussianMixture, TooFewLatents
+from glf_minimal.training.checks import NoPixels
 
 SHAPE = (1, 8, 8)
 
@@ -194,3 +195,18 @@ def test_numbers_of_numpy_are_kept_with_a_run(tmp_path):
     model = GLF(Encoder(), decoder(), flow(), beta=np.float32(2.0))
     fit(model, pictures(), quick(epochs=1), tmp_path / "run")
     assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_one_picture_is_too_few_for_batch_norm():
+    with pytest.raises(RecipeError, match=r"data: this model has batch norm, .* got 1 \(two_sided"):
+        fit(GLF(Encoder(), decoder(), flow()), pictures(1), quick(epochs=1))
+
+
+def test_a_decoder_that_leaves_the_range_warns(tmp_path):
+    last = nn.Linear(4, 64)
+    nn.init.zeros_(last.weight)
+    nn.init.constant_(last.bias, 0.5)
+    model = GLF(Encoder(), nn.Sequential(last, nn.Unflatten(1, SHAPE)), flow())
+    black_or_white = (pictures(200) > 0.5).float()
+    with pytest.warns(NoPixels, match="and not from 0 to 1; end the decoder with a sigmoid"):
+        fit(model, black_or_white, quick(epochs=20, lr=0.03), tmp_path / "run")

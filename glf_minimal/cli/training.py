@@ -90,9 +90,10 @@ def train(
             err=True,
         )
         raise typer.Exit(130) from None
-    terms = ", ".join(f"{name} {history[-1][name]:.2f}" for name in loss_terms(history[-1:]))
-    typer.echo(
-        f"{recipe}: {len(history)} epochs, {sum(row['seconds'] for row in history):.0f} s; {terms}"
-    )
+    epochs_done = "1 epoch" if len(history) == 1 else f"{len(history)} epochs"
+    parts = [f"{epochs_done}, {sum(row['seconds'] for row in history):.0f} s"]
+    if terms := [f"{name} {history[-1][name]:.2f}" for name in loss_terms(history[-1:])]:
+        parts.append(", ".join(terms))
+    typer.echo(f"{recipe}: {'; '.join(parts)}")
     if (out / SAMPLES).exists():
         typer.echo(f"samples: {out / SAMPLES}")

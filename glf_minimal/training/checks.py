@@ -14,6 +14,13 @@ from glf_minimal.networks import dtype_of
 MAX_INVERSE_ERROR = 1e-3  # of ``Flow.inverse_error``
 
 
+TOLERANCE = 1e-3  # of pixels beyond [0, 1]
+
+
+class NoPixels(UserWarning):
+    """A decoder's output leaves [0, 1]."""
+
+
 class InexactInverse(UserWarning):
     """A flow's inverse no longer gives the latents back.
 
@@ -21,11 +28,15 @@ class InexactInverse(UserWarning):
     """
 
 
-def check_batch_norm(model: Trainable, batch_size: int) -> None:
+def check_batch_norm(model: Trainable, batch_size: int, images: int) -> None:
     """RecipeError where batch norm would see batches of one image."""
-    if batch_size == 1 and any(
-        isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()
-    ):
+    has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+    if has_batch_norm and images == 1:
+        raise RecipeError(
+            "data: this model has batch norm, which needs at least 2 images; got 1 "
+            "(two_sided_flow(dim, batch_norm=False) is a flow without)"
+        )
+    if has_batch_norm and batch_size == 1:
         raise RecipeError(
             "batch_size: this model has batch norm, which needs at least 2 images a batch; got 1"
         )
@@ -67,6 +78,18 @@ def check_weights(model: Trainable) -> None:
         what = f"the weights {half[0]} are in half precision, in which Adam's small steps are lost"
         raise RecipeError(
             f"{what}; call model.float(), and set precision='bf16' to save time where that is safe"
+        )
+
+
+def watch_pixels(samples: Tensor) -> None:
+    """Warn where the samples of a trained model are no pixels in [0, 1]."""
+    low, high = samples.min().item(), samples.max().item()
+    if low < -TOLERANCE or high > 1 + TOLERANCE:
+        warnings.warn(
+            f"samples go from {low:.2g} to {high:.2g} and not from 0 to 1; end the decoder with a "
+            "sigmoid",
+            NoPixels,
+            stacklevel=2,
         )
 
 

@@ -33,6 +33,7 @@ from glf_minimal.files import (
 from glf_minimal.history import History
 from glf_minimal.models.base import LatentModel, Trainable
 from glf_minimal.pictures import save_grid
+from glf_minimal.training.checks import watch_pixels
 from glf_minimal.training.fingerprint import changes
 from glf_minimal.training.settings import FREE_SETTINGS, difference
 
@@ -84,10 +85,9 @@ class Run:
         self.checkpoint(optimizers)  # first, so that a stop from here on loses no epoch
         write_csv(self.out / HISTORY, self.history)
         if isinstance(self.model, LatentModel):
-            save_grid(
-                self.model.sample(64, generator=torch.Generator().manual_seed(self.seed)),
-                self.out / SAMPLES,
-            )
+            samples = self.model.sample(64, generator=torch.Generator().manual_seed(self.seed))
+            watch_pixels(samples)
+            save_grid(samples, self.out / SAMPLES)
         if self.finished:  # last, so that nothing is missing where there are weights
             metadata = {"history": self.history}
             write_tensors(self.out / WEIGHTS, plain_state(self.model), metadata)

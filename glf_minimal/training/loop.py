@@ -110,7 +110,7 @@ def fit(
     team, device = join(config.device)
     # Whatever does not fit shows here, before a file is written.
     stage_lengths(model.stages, config.epochs)
-    check_batch_norm(model, min(config.batch_size, len(data)))
+    check_batch_norm(model, config.batch_size, len(data))
     check_number_of_images(model, len(data))
     check_weights(model)
     for stage in model.stages:
