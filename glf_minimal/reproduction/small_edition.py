@@ -30,7 +30,7 @@ SWEEPS: dict[str, tuple[dict, ...]] = {
     "vae-flow-prior": _each("model.beta", 1.0, 10.0, 100.0, 300.0, 1000.0),
     "vae-flow-posterior": _each("model.beta", 1.0, 10.0, 100.0),
     "wae-gan": _each("model.penalty_weight", 0.1, 1.0, 10.0, 100.0),
-    "wae-mmd": _each("model.penalty_weight", 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0),
+    "wae-mmd": _each("model.penalty_weight", 0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0, 10_000.0),
     "two-stage-vae": tuple(
         {"model.share": share, "model.hidden": [width, width]}
         for share in (0.15, 0.3, 0.5, 0.8)
