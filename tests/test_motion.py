@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pytest
 from PIL import Image
 
-from glf_minimal.reproduction.motion import moving_picture
+from glf_minimal.motion import moving_picture
 
 
 def pictures_in(html):

@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "data": GROUND,
     "plotting": GROUND,
     "diagrams": GROUND | {"plotting"},
+    "motion": GROUND,
     "models": GROUND | METHOD,
     "training": GROUND | METHOD | {"data", "plotting", "models"},
     "evaluation": GROUND | METHOD | {"data", "plotting", "models"},
