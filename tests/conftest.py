@@ -169,12 +169,12 @@ def records(tmp_path):
             "metrics": metrics,
             "training": training,
         }
-        folder = tmp_path / plan.EXPERIMENTS[experiment].folder / data / row
-        folder.mkdir(parents=True, exist_ok=True)
+        path = plan.EXPERIMENTS[experiment].path(tmp_path, data, row, seed)
+        path.json.parent.mkdir(parents=True, exist_ok=True)
         record |= {"curve": curve} if curve else {}
         # Not by ``write_json`` and ``write_csv``, which wait for the disk: tests make hundreds.
-        (folder / f"seed-{seed}.json").write_text(json.dumps(record))
-        (folder / f"seed-{seed}.csv").write_text("stage,epoch,recon\njoint,1,1.0\n")
+        path.json.write_text(json.dumps(record))
+        path.csv.write_text("stage,epoch,recon\njoint,1,1.0\n")
         return tmp_path
 
     return make

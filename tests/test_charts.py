@@ -26,7 +26,7 @@ def small(records):
 
     def write(row, fcd, floor=None, fsd=None, seed=0, experiment="table-1-small"):
         results = records(experiment, row, seed, fcd=fcd)
-        path = results / experiment / "mnist" / row / f"seed-{seed}.json"
+        path = plan.EXPERIMENTS[experiment].path(results, "mnist", row, seed).json
         record = read_json(path)
         metrics = record["metrics"]
         if floor is not None:

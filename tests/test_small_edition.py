@@ -3,7 +3,6 @@ were held out.
 """
 
 import json
-from dataclasses import asdict
 
 import pytest
 
@@ -13,8 +12,10 @@ from glf_minimal.reproduction.cells import Cell, make_cells
 from glf_minimal.reproduction.choice import stakes
 from glf_minimal.reproduction.filling import has_record, reproduce
 from glf_minimal.reproduction.rankings import findings, rankings
+from glf_minimal.reproduction.recorded import read_rows
 from glf_minimal.reproduction.small_edition import (
     DENSITIES,
+    NOISE_SCALE,
     SWEEPS,
     TABLE_1_SMALL,
     TUNED_ON,
@@ -175,55 +176,23 @@ def test_the_table_of_densities_counts_their_parameters(records):
     assert {len(line) for line in table.rows} == {len(table.header)}
 
 
-def whole_record(cell, results, fcd):
-    """Write a record of a cell as ``glf reproduce`` would, with this FCD."""
-    record = {
-        "experiment": cell.experiment.name,
-        "row": cell.row.name,
-        "settings": cell.recipe.settings(),
-        "metrics": {"classifier": {"fcd": fcd}},
-        "protocol": asdict(cell.protocol) | {"samples_are": "generated"},
-        "training": {},
-        "seed": cell.seed,
-    }
-    path = cell.path(results)
-    path.json.parent.mkdir(parents=True, exist_ok=True)
-    path.json.write_text(json.dumps(record))
-    path.csv.write_text("stage,epoch\nflow,1\n")
-    path.png.write_bytes(b"a picture")
-
-
-@pytest.mark.parametrize(("row", "twin"), [("flowae", "flow"), ("ae-gmm", "mixture-10")])
-def test_what_both_tables_show_is_trained_and_measured_once(row, twin, tried, tmp_path):
-    """The tuned mixture is one of the densities, too; its record is taken over with its files."""
-    results = tried("ae-gmm", [9.0, 1.0, 2.0, 3.0])
-    (cell,) = make_cells(TABLE_1_SMALL, ["mnist"], [row], seeds=1)
-    (other,) = make_cells(DENSITIES, ["mnist"], [twin], seeds=1)
-    whole_record(tuned_cell(cell, results), results, 1.25)
-    assert not has_record(other, results)
-    said = []
-    assert reproduce([other], tmp_path / "runs", results, say=said.append) == []
-    assert "the record of table-1-small mnist" in said[0]
-    assert has_record(other, results)
-    content = json.loads(other.record(results).read_text())
-    assert (content["experiment"], content["row"]) == ("densities", twin)
-    assert content["metrics"] == {"classifier": {"fcd": 1.25}}
-    path = other.path(results)
-    assert path.png.read_bytes() == b"a picture"
-    assert path.csv.read_text() == cell.path(results).csv.read_text()
-
-
-def test_another_density_is_no_twin(tried, tmp_path):
-    """A record with other settings is not taken over: this cell would have to be trained."""
-    results = tried("ae-gmm", [9.0, 1.0, 2.0, 3.0])
-    (cell,) = make_cells(TABLE_1_SMALL, ["mnist"], ["ae-gmm"], seeds=1)
-    whole_record(tuned_cell(cell, results), results, 1.25)
-    (other,) = make_cells(DENSITIES, ["mnist"], ["mixture-50"], seeds=1)
-    said = []
-    missing = tmp_path / "no-data"
-    missing.touch()  # a file, so that no data can be read from it, and nothing is trained
-    assert reproduce([other], tmp_path / "runs", results, missing, say=said.append) == [other]
-    assert not has_record(other, results)
+def test_what_several_tables_show_has_one_record(records):
+    """The densities' first two rows and the noise without a factor are rows of Table 1."""
+    records("table-1-small", "glf", fcd=2.0)
+    results = records("table-1-small", "flowae", fcd=1.0)
+    densities = read_rows(results, DENSITIES, "mnist")
+    assert (densities["glf"].fcd, densities["flow"].fcd) == (2.0, 1.0)
+    assert read_rows(results, NOISE_SCALE, "mnist")["temperature-1"].fcd == 2.0
+    for experiment, row, shown in (
+        (DENSITIES, "glf", "glf"),
+        (DENSITIES, "flow", "flowae"),
+        (NOISE_SCALE, "temperature-1", "glf"),
+    ):
+        (cell,) = make_cells(experiment, ["mnist"], [row], seeds=1)
+        (other,) = make_cells(TABLE_1_SMALL, ["mnist"], [shown], seeds=1)
+        assert cell.path(results) == other.path(results)
+        assert cell.recipe.settings() == other.recipe.settings()
+        assert cell.protocol == other.protocol
 
 
 def test_the_rankings_of_both_judges_and_where_they_clearly_swap(records):

@@ -29,6 +29,7 @@ class Row:
             mixture, are trained on it.
         sweep: the sweep of ``tuning`` that decides further settings of this row.
         extras: what else the first seed's training is asked for, names in ``extras.EXTRAS``.
+        record: "EXPERIMENT/ROW" whose record is this row's, too: the same training and protocol.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Row:
     extras: tuple[str, ...] = ()
     lender: str = ""
     sweep: str = ""
+    record: str = ""
 
     def settings(self) -> dict[str, dict]:
         """All settings of a full run."""
@@ -75,7 +77,11 @@ class Experiment:
 
     def path(self, results: str | Path, data: str, row: str, seed: int = 0) -> RecordPath:
         """Where the record of a row lies, and what lies beside it."""
-        return RecordPath(Path(results), self.folder, data, row, seed)
+        planned = next((one for one in self.rows.get(data, ()) if one.name == row), None)
+        folder, name = self.folder, row
+        if planned and planned.record:
+            folder, _, name = planned.record.partition("/")
+        return RecordPath(Path(results), folder, data, name, seed)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -22,17 +22,12 @@ from glf_minimal.reproduction.records import (
     REAL,
     Record,
     Status,
-    copy_record,
     read_record,
     write_record,
 )
-from glf_minimal.reproduction.small_edition import DENSITIES, NOISE_SCALE, TABLE_1_SMALL
 from glf_minimal.reproduction.tuning import tuned_cell
 from glf_minimal.training.folder import SNAPSHOTS, WEIGHTS
 from glf_minimal.training.settings import pick_device
-
-# Some rows of one of these are rows of the other; they are trained and measured once.
-SHARING = (TABLE_1_SMALL, DENSITIES, NOISE_SCALE)
 
 
 def is_recorded(cell: Cell, results: Path, fid: bool = False, squeezenet: bool = False) -> bool:
@@ -218,10 +213,6 @@ def _attend(cell: Cell, name: str, work: _Work, wait: bool) -> str:
         folder = cell.run(work.runs)
         with work.lock(folder):
             if not work.is_recorded(cell):  # by another process, just now
-                if twin := _twin(cell, work):
-                    copied = copy_record(twin.path(work.results), cell.path(work.results))
-                    work.say(f"{name}: {copied}, the record of {twin}")
-                    return "recorded now"
                 work.say(f"{name}: {folder}")
                 work.say(f"{name}: {_fill(cell, work, wait)}")
                 return "recorded now"
@@ -233,27 +224,9 @@ def _attend(cell: Cell, name: str, work: _Work, wait: bool) -> str:
     return "recorded before"
 
 
-def _twin(cell: Cell, work: _Work) -> Cell | None:
-    """A recorded cell of another experiment that has this cell's training and measurement."""
-    for experiment in SHARING:
-        if experiment.name == cell.experiment.name or cell.experiment not in SHARING:
-            continue
-        for row in experiment.rows.get(cell.data, ()):
-            other = replace(cell, experiment=experiment, row=row)
-            try:
-                other = tuned_cell(other, work.results)
-            except RecipeError:  # its settings have not been chosen yet
-                continue
-            same_training = other.run(work.runs) == cell.run(work.runs)
-            same_measurement = (row.real, row.protocol) == (cell.row.real, cell.row.protocol)
-            if same_training and same_measurement and work.is_recorded(other):
-                return other
-    return None
-
-
 def _fill(cell: Cell, work: _Work, wait: bool) -> Path:
     """Train, measure and record a cell; returns the path of its record."""
-    folder = cell.run(work.runs)
+    folder, path = cell.run(work.runs), cell.path(work.results)
     root = work.root
     wants_snapshots = cell.row.changes.get("train.snapshots") and not cell.row.real
     if wants_snapshots and (folder / WEIGHTS).exists() and not (folder / SNAPSHOTS).exists():
@@ -278,12 +251,12 @@ def _fill(cell: Cell, work: _Work, wait: bool) -> Path:
         train_recipe(cell.recipe.with_settings(how), folder, root, lender)
     except DivergenceError as error:  # a result, too
         content = diverged_run(folder, cell.protocol, str(error))
-        return write_record(content, folder, work.results, cell.experiment.folder, cell.row.name)
+        return write_record(content, folder, work.results, path.experiment, path.row)
     run = read_run(folder, work.device)
     content = evaluate_run(
         run, cell.protocol, root, work.device, work.inception, cell.row.real, work.squeezenet
     )
-    for name, path in cell.extras(work.results).items():
-        make_folder(path.parent)
-        EXTRAS[name](run, path, root, work.device)
-    return write_record(content, folder, work.results, cell.experiment.folder, cell.row.name)
+    for name, extra in cell.extras(work.results).items():
+        make_folder(extra.parent)
+        EXTRAS[name](run, extra, root, work.device)
+    return write_record(content, folder, work.results, path.experiment, path.row)

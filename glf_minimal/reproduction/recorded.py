@@ -204,14 +204,17 @@ def read_rows(results: str | Path, experiment: Experiment, data: str) -> dict[st
     Raises:
         RunError: a record that is damaged.
     """
-    found = {}
-    if find_records(results, experiment.folder, data):
-        found = read_records(results, experiment.folder, data)
-    planned = [_as_chosen(row, results, data) for row in experiment.rows[data]]
-    return {
-        row.name: RecordedRow(experiment, row, comparable_records(found.get(row.name, []), row))
-        for row in planned
-    }
+    found: dict[str, dict[str, list[Record]]] = {}  # by folder and row
+    read = {}
+    for row in experiment.rows[data]:
+        path = experiment.path(results, data, row.name)
+        if path.experiment not in found:
+            some = find_records(results, path.experiment, data)
+            found[path.experiment] = read_records(results, path.experiment, data) if some else {}
+        chosen = _as_chosen(row, results, data)
+        records = found[path.experiment].get(path.row, [])
+        read[row.name] = RecordedRow(experiment, chosen, comparable_records(records, chosen))
+    return read
 
 
 def _as_chosen(row: Row, results: str | Path, data: str) -> Row:

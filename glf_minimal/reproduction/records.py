@@ -270,22 +270,6 @@ def write_record(content: dict, run: Path, results: Path, experiment: str, row: 
     return path.json
 
 
-def copy_record(source: RecordPath, target: RecordPath) -> Path:
-    """Copy a record, its samples and its history to another row; gives the path of its JSON file.
-
-    The JSON file is written last, so that where it is nothing is missing.
-    """
-    content = read_record(source.json).content
-    make_folder(target.json.parent)
-    for old, new in ((source.png, target.png), (source.csv, target.csv)):
-        new.unlink(missing_ok=True)  # of a record that this one replaces
-        if old.exists():
-            with atomic(new) as temporary:
-                temporary.write_bytes(_read_bytes(old))
-    write_json(target.json, content | {"experiment": target.experiment, "row": target.row})
-    return target.json
-
-
 def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()

@@ -168,8 +168,15 @@ def _densities(data: str) -> tuple[Row, ...]:
         for components in (1, 10, 50, 200)
     ]
     return (
-        _row("glf", "GLF's own flow", data),
-        _row("flowae", "a fresh flow", data, name="flow", lender="glf"),
+        _row("glf", "GLF's own flow", data, record="table-1-small/glf"),
+        _row(
+            "flowae",
+            "a fresh flow",
+            data,
+            name="flow",
+            lender="glf",
+            record="table-1-small/flowae",
+        ),
         _row(
             "flowae",
             "a fresh flow, updates doubled",
@@ -215,9 +222,8 @@ def _noise_scales(data: str) -> tuple[Row, ...]:
             f"noise times {scale:g}",
             data,
             name=f"temperature-{scale:g}",
-            # Without its entry scale 1 has the protocol of GLF in the other tables, whose record
-            # then serves here.
             protocol={"temperature": scale} if scale != 1 else {},
+            record="table-1-small/glf" if scale == 1 else "",
             extras=("noise-scales.png", "feature-spread.csv") if scale == NOISE_SCALES[-1] else (),
         )
         for scale in NOISE_SCALES
