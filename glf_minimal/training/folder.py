@@ -86,7 +86,8 @@ class Run:
         write_csv(self.out / HISTORY, self.history)
         if isinstance(self.model, LatentModel):
             samples = self.model.sample(64, generator=torch.Generator().manual_seed(self.seed))
-            watch_pixels(samples)
+            if self.finished:
+                watch_pixels(samples)
             save_grid(samples, self.out / SAMPLES)
         if self.finished:  # last, so that nothing is missing where there are weights
             metadata = {"history": self.history}

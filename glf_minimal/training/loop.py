@@ -222,6 +222,15 @@ def describe(
     }
 
 
+def _states(steppers: list[Stepper]) -> dict[str, Tensor]:
+    """The state of all optimizers of a stage, as a checkpoint keeps it."""
+    return {
+        f"{index}/{name}": tensor
+        for index, stepper in enumerate(steppers)
+        for name, tensor in stepper.state().items()
+    }
+
+
 class _Loop:
     """The loop itself: stages, epochs, steps."""
 
@@ -291,13 +300,9 @@ class _Loop:
             and run.out
             and (run.finished or epochs_of_last_stage in SNAPSHOT_EPOCHS)
         )
-        state = {
-            f"{i}/{name}": tensor
-            for i, stepper in enumerate(steppers)
-            for name, tensor in stepper.state().items()
-        }
         if run.finished and run.out and getattr(self.model, "fits_latents", False):
-            run.checkpoint(state)  # so that a stop while the latents are fitted loses no epoch
+            # So that a stop while the latents are fitted loses no epoch.
+            run.checkpoint(_states(steppers))
         if run.finished or snapshot:
             fit_latents(self.model, self.data, self.codes)
         if snapshot:
@@ -305,7 +310,7 @@ class _Loop:
         if run.out and (
             run.finished or time.monotonic() - run.last_saved >= config.checkpoint_seconds
         ):
-            run.save(state)
+            run.save(_states(steppers))
 
     def _steppers(self, stage: Stage) -> list[Stepper]:
         if len(stage.updates) == 1:
