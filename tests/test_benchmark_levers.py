@@ -12,6 +12,9 @@ from glf_minimal.recipes.build import build_model
 from glf_minimal.recipes.catalogue import get_recipe
 from glf_minimal.training.loop import fit
 
+# Few images make it fast.
+pytestmark = pytest.mark.filterwarnings("ignore::glf_minimal.models.priors.TooFewLatents")
+
 
 @pytest.fixture
 def protocol(data_root, monkeypatch):

@@ -14,6 +14,9 @@ from glf_minimal import ImageDataset, load_dataset
 from glf_minimal.files import write_json
 from glf_minimal.models import GaussianMixture
 
+# Few images make it fast.
+pytestmark = pytest.mark.filterwarnings("ignore::glf_minimal.models.priors.TooFewLatents")
+
 
 def points(*pairs):
     """Points of (CPU seconds, FCD), an epoch each."""

@@ -1,8 +1,13 @@
 """The quick start without and with a mixture as noise, over seeds, in one table."""
 
+import pytest
+
 from benchmarks import quick_start
 from glf_minimal import ImageDataset, load_dataset
 from glf_minimal.models import GaussianMixture
+
+# Few images make it fast.
+pytestmark = pytest.mark.filterwarnings("ignore::glf_minimal.models.priors.TooFewLatents")
 
 
 def test_every_way_is_judged_with_every_seed(data_root, monkeypatch):

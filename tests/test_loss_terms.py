@@ -259,6 +259,7 @@ def test_the_mmd_in_half_precision_is_that_of_single_precision():
     assert str(caught.value) == "batch_size: the MMD of a batch needs at least 2 latents; got 1"
 
 
+@pytest.mark.filterwarnings("ignore::glf_minimal.models.priors.TooFewLatents")
 def test_a_mixture_before_and_after_its_fit():
     """N(0, I) at first, whatever the number of components; then what scikit-learn finds from its
     seed 0.
