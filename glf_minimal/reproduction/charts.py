@@ -9,10 +9,11 @@ from glf_minimal.plotting import COLOURS
 from glf_minimal.reproduction import plan, published
 from glf_minimal.reproduction.cells import Experiment
 from glf_minimal.reproduction.judging import FCD, FSD
+from glf_minimal.reproduction.plan import NAMES
 from glf_minimal.reproduction.recorded import NOT_RUN, RecordedRow, read_rows
 from glf_minimal.reproduction.records import Status
 from glf_minimal.reproduction.small_edition import DENSITIES, TABLE_1_SMALL, TUNING
-from glf_minimal.reproduction.small_tables import NAMES, trained_on_squeezenet
+from glf_minimal.reproduction.small_tables import trained_on_squeezenet
 from glf_minimal.reproduction.tables import Text
 from glf_minimal.reproduction.tuning import read_tries, validation_distance
 

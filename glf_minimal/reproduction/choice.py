@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from glf_minimal.reproduction.plan import NAMES
 from glf_minimal.reproduction.recorded import NOT_RUN, RecordedRow, notes, read_rows
 from glf_minimal.reproduction.records import Record, Status
 from glf_minimal.reproduction.small_edition import SWEEPS, TABLE_1_SMALL, TUNING
-from glf_minimal.reproduction.small_tables import NAMES, above_reconstructions
+from glf_minimal.reproduction.small_tables import above_reconstructions
 from glf_minimal.reproduction.tables import Table, number
 from glf_minimal.reproduction.tuning import read_tries, validation_distance
 

@@ -24,6 +24,7 @@ from glf_minimal.reproduction.cells import Experiment
 from glf_minimal.reproduction.charts import CHARTS, not_run, plain_numbers
 from glf_minimal.reproduction.extras import read_latent_maps
 from glf_minimal.reproduction.noise_scale import over_scales, scaled_samples
+from glf_minimal.reproduction.plan import NAMES
 from glf_minimal.reproduction.recorded import (
     RecordedRow,
     first_samples,
@@ -31,7 +32,6 @@ from glf_minimal.reproduction.recorded import (
     read_rows,
 )
 from glf_minimal.reproduction.small_edition import TABLE_1_SMALL
-from glf_minimal.reproduction.small_tables import NAMES
 from glf_minimal.reproduction.tables import Text
 
 

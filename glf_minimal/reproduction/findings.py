@@ -10,10 +10,10 @@ from pathlib import Path
 from glf_minimal.reproduction import plan
 from glf_minimal.reproduction.figures import figure_block
 from glf_minimal.reproduction.judging import FCD, FSD, clearly_lower, comparable_rows
+from glf_minimal.reproduction.plan import NAMES
 from glf_minimal.reproduction.recorded import NOT_RUN, nearest, read_rows
 from glf_minimal.reproduction.small_edition import DENSITIES, TABLE_1_SMALL
 from glf_minimal.reproduction.small_tables import (
-    NAMES,
     OWN_JUDGE,
     above_reconstructions,
     trained_on_squeezenet,

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from glf_minimal.reproduction.charts import not_run
-from glf_minimal.reproduction.plan import TABLE_1
+from glf_minimal.reproduction.plan import NAMES, TABLE_1
 from glf_minimal.reproduction.recorded import NOT_RUN, RecordedRow, first_samples, read_rows
 from glf_minimal.reproduction.small_edition import TABLE_1_SMALL
-from glf_minimal.reproduction.small_tables import NAMES
 from glf_minimal.reproduction.tables import Text
 
 SOURCES = (TABLE_1, TABLE_1_SMALL)

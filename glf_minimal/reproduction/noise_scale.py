@@ -6,9 +6,9 @@ from glf_minimal.files import read_csv
 from glf_minimal.plotting import COLOURS, panels
 from glf_minimal.reproduction.charts import not_run
 from glf_minimal.reproduction.judging import FCD, FSD
+from glf_minimal.reproduction.plan import NAMES
 from glf_minimal.reproduction.recorded import read_rows
 from glf_minimal.reproduction.small_edition import NOISE_SCALE, NOISE_SCALES
-from glf_minimal.reproduction.small_tables import NAMES
 
 JUDGES = {"FCD": FCD, "FSD": FSD}
 SHOWN = (1.0, 1.5, 2.0)  # scales whose samples are shown

@@ -11,6 +11,14 @@ from glf_minimal.reproduction.small_edition import (
     TUNING,
 )
 
+# What texts call the data sets.
+NAMES = {
+    "mnist": "MNIST",
+    "fashion-mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "celeba": "CelebA",
+}
+
 _SLIDES = "-slides-mnist"
 _AUTHORS_FLOW = {"flow.form": "two-sided", "flow.hidden": 64}
 SLIDE_DECK = Experiment(

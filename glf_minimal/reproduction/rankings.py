@@ -15,6 +15,7 @@ from glf_minimal.reproduction.judging import (
     comparable_rows,
     swapped,
 )
+from glf_minimal.reproduction.plan import NAMES
 from glf_minimal.reproduction.recorded import NOT_RUN, RecordedRow, nearest, read_rows
 from glf_minimal.reproduction.small_edition import (
     DENSITIES,
@@ -22,7 +23,7 @@ from glf_minimal.reproduction.small_edition import (
     TABLE_1_SMALL,
     sweep_rows,
 )
-from glf_minimal.reproduction.small_tables import NAMES, trained_on_squeezenet
+from glf_minimal.reproduction.small_tables import trained_on_squeezenet
 from glf_minimal.reproduction.tables import Table, Text, number
 from glf_minimal.reproduction.tuning import read_tries, validation_distance
 

@@ -8,6 +8,7 @@ import torch
 
 from glf_minimal.errors import RecipeError
 from glf_minimal.recipes.build import build_flow
+from glf_minimal.reproduction.plan import NAMES
 from glf_minimal.reproduction.recorded import NOT_RUN, RecordedRow, notes, read_rows, timing
 from glf_minimal.reproduction.records import Record
 from glf_minimal.reproduction.small_edition import (
@@ -22,12 +23,6 @@ from glf_minimal.reproduction.tables import Table, number
 from glf_minimal.reproduction.tuning import best_try, read_tries, validation_distance
 
 Column = Callable[[RecordedRow], str]  # what a cell of a column says of a row
-NAMES = {
-    "mnist": "MNIST",
-    "fashion-mnist": "Fashion-MNIST",
-    "cifar10": "CIFAR-10",
-    "celeba": "CelebA",
-}
 OWN_JUDGE = "◊"  # marks what was trained on the features that judge it
 
 
