@@ -1,5 +1,7 @@
 """The second judge: SqueezeNet's features, and the distances that rest on them."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -8,6 +10,7 @@ from glf_minimal import Protocol, RunError, evaluate
 from glf_minimal.errors import MetricError
 from glf_minimal.evaluation import SqueezeNetFeatures, extract, frechet_from_features, fsd
 from glf_minimal.evaluation import features as module
+from glf_minimal.files import read_json
 from glf_minimal.perceptual import MEAN, STD
 
 
@@ -72,3 +75,15 @@ def test_the_protocol_names_the_weights(squeezenet_weights, tmp_path):
     first = SqueezeNetFeatures(squeezenet_weights).protocol
     assert (first["layer"], first["side"]) == ("features.12", 128)
     assert len(first["weights_sha256"]) == 64
+
+
+def test_the_commands_of_the_book_name_every_judge():
+    """So that they make the records of data/results again, with all their numbers."""
+    told = 0
+    for path in Path("data/results").rglob("seed-*.json"):
+        record = read_json(path)
+        evaluated = [line for line in record["commands"] if line.startswith("glf evaluate")]
+        for line in evaluated:
+            assert ("--fsd" in line) == bool(record.get("squeezenet")), path
+            told += "--fsd" in line
+    assert told > 200

@@ -65,9 +65,8 @@ def changes(old: dict, new: dict) -> list[str]:
         # Folders of older versions lack these, and a part that is trained has nothing frozen.
         if kind in ("attributes", "frozen") and not (name in old and name in new):
             continue
-        if kind == "attributes" and f"{part}.layers" in names:
-            continue
-        if kind == "trained" and f"{part}.layers" in names:  # other layers have other parameters
+        # Other layers have other parameters and attributes.
+        if kind in ("trained", "attributes") and f"{part}.layers" in names:
             continue
         whose = "the model itself" if part == ITSELF else f"its {part}"
         words.append(f"{WORDS.get(kind, kind)} {whose}")
